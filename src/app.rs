@@ -1,0 +1,1 @@
+//! The composition root: configuration in, running tasks out. The only file that sees every room.

@@ -1,0 +1,1 @@
+//! One file per command; maps results to exit codes.

@@ -1,0 +1,5 @@
+//! command.
+
+/// Its configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {}

@@ -1,0 +1,5 @@
+//! file.
+
+/// Its configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {}

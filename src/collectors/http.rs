@@ -1,0 +1,5 @@
+//! http.
+
+/// Its configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {}

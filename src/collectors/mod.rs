@@ -1,0 +1,95 @@
+//! Reaches sources and brings their documents, undecoded. What they mean is `formats`' business, what follows from
+//! it `evaluate`'s.
+//!
+//! One task per collector ([`run`]): interval, jitter, timeout, backoff. A collector fails alone: a fault becomes a
+//! problem with a kind, and the run is then partial and closes nothing.
+
+use crate::domain::{Moment, Problem, Span};
+use std::path::PathBuf;
+
+pub mod client;
+pub mod command;
+pub mod decode;
+pub mod file;
+pub mod http;
+pub mod push;
+pub mod run;
+
+/// How a source is reached. Each kind's `Config` lives in its own file; a new kind is one file and one variant.
+#[derive(Clone, Debug)]
+pub enum Reach {
+    /// Files and directories on this machine.
+    File(file::Config),
+    /// A document behind a URL.
+    Http(http::Config),
+    /// A program's standard output, or the files it writes.
+    Command(command::Config),
+    /// Handed in by `POST /api/v1/runs/{collector}`.
+    Push(push::Config),
+}
+
+impl Reach {
+    /// The word in YAML (`from: { file: … }`) and on the page.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Reach::File(_) => "file",
+            Reach::Http(_) => "http",
+            Reach::Command(_) => "command",
+            Reach::Push(_) => "push",
+        }
+    }
+}
+
+/// When and how a collector runs.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    /// The collector's name.
+    pub name: String,
+    /// Declared interval.
+    pub every: Span,
+    /// A run is given up after this.
+    pub timeout: Span,
+    /// How the source is reached.
+    pub reach: Reach,
+    /// True if the format is Cloud Custodian's, whose output is a directory a policy.
+    pub custodian: bool,
+}
+
+/// What one execution brought.
+#[derive(Debug)]
+pub struct Collected {
+    /// The collector's name.
+    pub collector: String,
+    /// When it began.
+    pub started: Moment,
+    /// When the last byte came.
+    pub finished: Moment,
+    /// The documents, newest first where that is known.
+    pub documents: Vec<Document>,
+    /// True if every part came. Reading the documents may still show otherwise.
+    pub complete: bool,
+    /// If true, documents after the first that speak of the same subject (account, host, repository …) are older
+    /// runs and are left out by the pipeline.
+    pub newest_per_subject: bool,
+    /// What went wrong.
+    pub problems: Vec<Problem>,
+    /// True if the source says that nothing changed since the last run (HTTP 304, same files): the held documents
+    /// are handed again, so that the pipeline stays a pure function of documents.
+    pub unchanged: bool,
+}
+
+/// One raw document, in a file: the source's own, or spooled by us.
+#[derive(Debug)]
+pub struct Document {
+    /// Path, or URL without its query: how problems and evidence name it.
+    pub name: String,
+    /// Where its bytes are. For Cloud Custodian the policy's directory.
+    pub path: PathBuf,
+    /// Its own time if it has one: modification time, `Last-Modified`. Never "now" for a file: a dead scanner's old
+    /// report must not look fresh.
+    pub modified: Option<Moment>,
+    /// Fields that every finding of the document gets unless it has them itself (captured from the path).
+    pub fields: Vec<(String, String)>,
+    /// Removes the spooled file when the document is dropped.
+    pub spool: Option<tempfile::TempPath>,
+}

@@ -1,0 +1,5 @@
+//! push.
+
+/// Its configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {}

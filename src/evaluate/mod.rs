@@ -1,0 +1,1 @@
+//! The rule stage: findings in, states out. Pure: no IO, no clock.

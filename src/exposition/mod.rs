@@ -1,0 +1,3 @@
+//! Prometheus text, OpenMetrics and JSON from a snapshot.
+
+pub mod names;

@@ -1,0 +1,1 @@
+//! Spells every metric once: name, type, labels, HELP.

@@ -1,0 +1,1 @@
+//! HTTP: routes, reload, shutdown. Knows nothing of collectors or the ledger.
