@@ -81,3 +81,6 @@ impl Definitions {
         self.sets.iter().flat_map(|s| s.controls.iter())
     }
 }
+
+/// Stopgap.
+pub fn parse_definitions(_docs: &[(String, String)]) -> Result<Definitions, String> { Ok(Definitions::default()) }

@@ -101,6 +101,8 @@ pub struct Account {
 
 /// Survey horizon: far enough that the writer's regular tick always comes before it.
 pub const HORIZON: Span = Span::HOUR;
+/// A look ahead that finds more changes than this is shortened.
+const MAX_SCHEDULE: usize = 100_000;
 /// Upper bounds of the remediation histogram where no deadline says otherwise: an hour to a quarter.
 pub const DURATION_BOUNDS: [f64; 8] = [3600.0, 21600.0, 86400.0, 259_200.0, 604_800.0, 1_209_600.0, 2_592_000.0, 7_776_000.0];
 
@@ -294,8 +296,16 @@ impl Account {
 
     /// Surveys the book as of the account's instant and looks ahead. After [`Account::apply`], and regularly.
     pub fn look(&mut self, book: &Book, at_least: Moment) {
-        self.horizon = (self.at + HORIZON).max(at_least);
-        self.survey = survey(book, self.at, self.horizon);
+        let mut ahead = HORIZON;
+        loop {
+            self.horizon = (self.at + ahead).max(at_least);
+            self.survey = survey(book, self.at, self.horizon);
+            // Where a million observations run out within the hour, look less far and more often.
+            if self.survey.schedule.len() <= MAX_SCHEDULE || ahead <= Span::MINUTE.times(4) || self.horizon == at_least {
+                break;
+            }
+            ahead = Span(ahead.0 / 4);
+        }
         self.next = 0;
         self.rows.resize_with(book.rows().len(), Row::default);
         for (i, s) in self.survey.rows.iter().enumerate() {
@@ -439,6 +449,9 @@ impl Account {
 
     /// Forgets closed episodes once their flap window (2 × the largest interval of the control's sources) is over.
     fn forget_closed(&mut self, book: &Book) {
+        if self.episodes.values().all(|e| e.closed.is_none()) {
+            return;
+        }
         let at = self.at;
         let windows: Vec<Span> = (0..book.controls().len() as u32)
             .map(|c| {

@@ -120,7 +120,6 @@ struct Pending {
 struct RunState {
     collector: u32,
     at: Moment,
-    cause: Cause,
     several_documents: bool,
     candidates: Map<Box<str>, Vec<Candidate>>,
     seen_slots: BitSet,
@@ -222,15 +221,13 @@ impl Book {
         &self.rules
     }
 
-    /// Opens a run of `collector`, taking effect under the state as of `at`. `cause` is that of changes that are
-    /// neither new nor gone resources: `Resource`, or `Scanner` or `Control` if one of these changed since last time.
+    /// Opens a run of `collector`; what it changes is compared with the states as of `at`.
     /// With `several_documents`, [`Book::next_document`] is called between them.
-    pub fn begin(&mut self, collector: &str, at: Moment, cause: Cause, several_documents: bool) {
+    pub fn begin(&mut self, collector: &str, at: Moment, several_documents: bool) {
         let collector = self.intern_collector(collector);
         self.run = Some(RunState {
             collector,
             at,
-            cause,
             several_documents,
             candidates: Map::default(),
             seen_slots: BitSet::default(),
@@ -265,7 +262,17 @@ impl Book {
     /// Closes the run at `at` and tells which pairs changed state, in a stable order. Only a `complete` run may say
     /// that something is gone (law 6), and then only of resources that it did not mention at all, in scopes that it
     /// did mention, by checks that it did run: whatever else is missing keeps its evidence, which ages.
-    pub fn end(&mut self, complete: bool, at: Moment, overrides: &dyn Fn(u32, u32) -> Option<Option<State>>) -> (Vec<Change>, RunStats) {
+    ///
+    /// `cause` tells for a book control why its pairs changed, where they are neither new nor gone: `Resource`, or
+    /// `Scanner` or `Control` if one of these is not what it was. `overrides` gives the state that a (slot, control)
+    /// got by time alone since the run began.
+    pub fn end(
+        &mut self,
+        complete: bool,
+        at: Moment,
+        cause: &dyn Fn(u32) -> Cause,
+        overrides: &dyn Fn(u32, u32) -> Option<Option<State>>,
+    ) -> (Vec<Change>, RunStats) {
         let Some(mut run) = self.run.take() else { return (Vec::new(), RunStats::default()) };
         run.at = at;
         if complete {
@@ -284,7 +291,7 @@ impl Book {
             }
             last = Some((d.slot, d.control));
             let old = overrides(d.slot, d.control).unwrap_or(d.old);
-            self.push_change(&mut changes, d.slot, d.control, old, at, run.cause);
+            self.push_change(&mut changes, d.slot, d.control, old, at, cause(d.control));
         }
         self.resources.rest();
         self.drop_empty(&mut changes);
@@ -555,11 +562,15 @@ impl Book {
             let slot = slot as u32;
             for e in self.resources.entries(slot) {
                 let b = &bindings[e.binding() as usize];
-                if b.collector != run.collector || e.touched() || !run.touched_bindings.contains(e.binding()) {
+                if b.collector != run.collector || e.touched() {
                     continue;
                 }
-                // Of a source that lists only violations, silence about a resource means that it has none.
+                // Of a source that lists only violations, silence about a resource means that it lists none. Whether
+                // that makes it comply is for the population to say, and it asks whether the check ran at all.
                 let fixed = violations_only && !b.population;
+                if !fixed && !run.touched_bindings.contains(e.binding()) {
+                    continue;
+                }
                 if fixed || (!run.seen_slots.contains(slot) && run.seen_scopes.contains(s.scope)) {
                     gone.push((slot, e.binding()));
                 }
@@ -779,7 +790,7 @@ impl Book {
     }
 
     /// The row that shows (control, scope).
-    pub(crate) fn row(&self, control: u32, scope: u32) -> Option<u32> {
+    pub fn row(&self, control: u32, scope: u32) -> Option<u32> {
         self.row_of.get(scope as usize)?.get(control as usize)?.checked_sub(1)
     }
 
@@ -939,6 +950,12 @@ impl Book {
     /// Bytes held for the state, all in; for measuring.
     pub fn bytes_held(&self) -> usize {
         self.resources.bytes_held()
+    }
+
+    /// Puts rules in force without comparing states: at a start, before anything is surveyed.
+    pub fn adopt(&mut self, rules: Rules, series_limit: usize) {
+        self.series_limit = series_limit;
+        self.install(rules);
     }
 
     /// Takes names back from the ledger, in the order of their ids.
@@ -1252,7 +1269,8 @@ impl Resources {
         let s = self.slots[slot as usize];
         if s.len == s.cap {
             // A resource with 65 535 observations takes no more.
-            let Some(cap) = s.cap.checked_add(if s.cap < 16 { 2 } else { s.cap / 4 & !1 }) else { return };
+            // Packed runs may be odd; grown ones are even, so that what they leave behind can be used again.
+            let Some(cap) = s.cap.checked_add(if s.cap < 16 { 2 } else { s.cap / 4 }).map(|c| c & !1) else { return };
             let run = self.allocate(cap);
             self.pool.copy_within(s.run as usize..s.run as usize + usize::from(s.len), run as usize);
             self.release(s.run, s.cap);
@@ -1302,6 +1320,7 @@ impl Resources {
     }
 
     fn release(&mut self, run: u32, cap: u16) {
+        let cap = cap & !1;
         if cap == 0 {
             return;
         }
@@ -1327,9 +1346,26 @@ impl Resources {
 
     /// Ends a run: no entry is touched or accepted any more.
     fn rest(&mut self) {
+        let used: usize = self.slots.iter().map(|s| usize::from(s.len)).sum();
+        if self.pool.len() > used + used / 8 + 4096 {
+            self.pack(used);
+        }
         for e in &mut self.pool {
             *e = e.at_rest();
         }
+    }
+
+    /// Writes the observations anew, without the room that growing resources left behind.
+    fn pack(&mut self, used: usize) {
+        let mut pool = Vec::with_capacity(used + used / 32);
+        for s in &mut self.slots {
+            let from = s.run as usize;
+            s.run = pool.len() as u32;
+            s.cap = s.len;
+            pool.extend_from_slice(&self.pool[from..from + usize::from(s.len)]);
+        }
+        self.pool = pool;
+        self.spare = Vec::new();
     }
 
     /// Writes the names anew, without those of resources that are gone.

@@ -15,3 +15,6 @@ pub use account::{Account, PairTransition, Survey};
 pub use book::{Book, Observed, Seen};
 pub use entry::{Entry, Verdict};
 pub use rules::{CollectorRules, Rules, WhereTest};
+
+#[cfg(test)]
+mod tests;

@@ -12,6 +12,7 @@ use std::io::BufRead;
 mod auto;
 mod json;
 pub mod jsonpath;
+pub mod predicate;
 mod time;
 
 mod asff;
@@ -20,7 +21,7 @@ mod azure_assessments;
 mod azure_policy;
 mod azure_regulatory;
 mod checkov;
-mod cloud_custodian;
+pub mod cloud_custodian;
 mod conftest;
 mod fugue;
 mod gatekeeper;
