@@ -13,6 +13,7 @@ mod auto;
 mod json;
 pub mod jsonpath;
 pub mod predicate;
+pub mod summary;
 mod time;
 
 mod asff;
