@@ -14,7 +14,9 @@ mod json;
 pub mod jsonpath;
 pub mod predicate;
 pub mod summary;
+mod stream;
 mod time;
+mod yaml;
 
 mod asff;
 mod aws_config;
