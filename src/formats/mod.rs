@@ -13,6 +13,7 @@ mod auto;
 mod json;
 pub mod jsonpath;
 mod time;
+mod walk;
 
 mod asff;
 mod aws_config;
