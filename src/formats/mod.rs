@@ -17,6 +17,7 @@ pub mod summary;
 mod stream;
 mod time;
 mod yaml;
+mod walk;
 
 mod asff;
 mod aws_config;
