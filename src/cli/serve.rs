@@ -1,0 +1,17 @@
+//! The exporter.
+
+use std::process::ExitCode;
+use std::path::PathBuf;
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The configuration; default: bornright.yaml in the working directory
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where to listen, instead of what the configuration says
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) listen: Option<std::net::SocketAddr>,
+}
+
+pub(crate) async fn run(_args: Args) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("`serve` is not available yet")
+}
