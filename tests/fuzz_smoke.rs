@@ -47,8 +47,10 @@ macro_rules! fuzz_each {
         #[test]
         fn no_format_is_forgotten() {
             let listed = [$(stringify!($name)),+];
+            let targets = include_str!("../fuzz/Cargo.toml");
             for format in Format::ALL {
                 assert!(listed.contains(&format.word()), "add `{format}` to fuzz_each! in tests/fuzz_smoke.rs");
+                assert!(targets.contains(&format!("name = \"{format}\"")), "add a [[bin]] `{format}` to fuzz/Cargo.toml");
             }
         }
     };
