@@ -147,6 +147,45 @@ fn the_import_table_has_no_circle() {
     assert!(left.is_empty(), "rooms that import each other in a circle: {:?}", left.keys());
 }
 
+/// CONTRIBUTING.md promises that the tests ask for the rest: fixtures and a line in the README.
+#[test]
+fn every_format_that_is_read_has_fixtures_and_a_line_in_the_readme() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("README.md is there");
+    let mut lacking = Vec::new();
+    for format in bornright::formats::Format::ALL {
+        let listed = readme.contains(&format!("\n| `{format}` |"));
+        if !is_read(*format) {
+            if listed {
+                lacking.push(format!("README.md lists `{format}`, which cannot be read yet"));
+            }
+            continue;
+        }
+        let fixtures = root().join("tests/formats").join(format.word());
+        if !fs::read_dir(&fixtures).is_ok_and(|mut d| d.next().is_some()) {
+            lacking.push(format!("tests/formats/{format}/ is missing or empty"));
+        }
+        if !listed {
+            lacking.push(format!("README.md: no row for `{format}` in the table of formats"));
+        }
+    }
+    assert!(lacking.is_empty(), "{}", lacking.join("\n"));
+}
+
+/// A name may be reserved before there is a reader; it then says so to everybody who uses it.
+fn is_read(format: bornright::formats::Format) -> bool {
+    use bornright::formats::{Context, Flow, FormatSpec, Limits, Sink, read};
+    struct Nobody;
+    impl Sink for Nobody {
+        fn finding(&mut self, _: &bornright::domain::Finding<'_>) -> Flow {
+            Flow::More
+        }
+        fn problem(&mut self, _: bornright::domain::Problem) {}
+    }
+    let ctx = Context { source: "-", limits: Limits::default(), want_raw: false };
+    let result = read(&FormatSpec::Builtin(format), &mut &b"{}"[..], &ctx, &mut Nobody);
+    !result.is_err_and(|e| e.message.contains("cannot be read yet"))
+}
+
 /// Every way in which one file breaks a law. Pure, so that the tests below can feed it snippets.
 fn faults_of(name: &str, source: &str) -> Vec<String> {
     let mut faults = Vec::new();
