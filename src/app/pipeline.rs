@@ -116,7 +116,7 @@ impl Pipeline {
         let rules = compile_rules(&config, &definitions)?;
         let before: Option<(Vec<CollectorNote>, Vec<(String, String)>)> = notes.get("rules").and_then(|t| serde_json::from_str(t).ok());
         let old_rules = before.and_then(|(collectors, documents)| {
-            let old = crate::config::parse_definitions(&documents).ok()?;
+            let old = crate::config::parse_definitions(&documents).value?;
             Rules::compile(
                 old.controls().cloned().collect::<Vec<_>>(),
                 collectors.into_iter().map(CollectorNote::rules).collect(),
