@@ -911,7 +911,18 @@ impl<'i, 'c> Reader<'i, 'c> {
             let before = &text[..found];
             let solid = before.trim_ascii_end();
             let line = before[solid.len()..].contains(&b'\n');
-            if line || solid.is_empty() || matches!(solid.last(), Some(b',' | b'[' | b'}')) {
+            let listed = match solid.last() {
+                None | Some(b',' | b'}') => true,
+                // The beginning of a list of records, not of any list inside one.
+                Some(b'[') => {
+                    let list = solid.len() - 1;
+                    let outer = solid[..list].trim_ascii_end().last();
+                    matches!(outer, None | Some(b']' | b'}'))
+                        || self.key_before(list).is_some_and(|key| self.wrappers.iter().any(|w| w.as_bytes() == key))
+                }
+                Some(_) => false,
+            };
+            if line || listed {
                 return Some(found);
             }
         }
