@@ -100,3 +100,28 @@ fn xccdf() {
         ],
     );
 }
+
+#[test]
+fn sarif() {
+    check(
+        "sarif",
+        &[
+            row("bandit.sarif.gz", [0, 25, 0, 0, 0, 0], 0, 7, 5),
+            row("cfn-guard.sarif", [0, 6, 0, 0, 0, 0], 0, 1, 3),
+            row("checkov.sarif.gz", [0, 39, 0, 0, 0, 0], 1, 3, 32),
+            row("gitleaks_7.5.0.sarif.gz", [0, 8, 0, 0, 0, 0], 0, 3, 1),
+            row("gitleaks_8.sarif.gz", [0, 3, 0, 0, 0, 0], 0, 2, 3),
+            row("semgrep.sarif", [0, 3, 0, 0, 0, 0], 0, 2, 1),
+            row("trivy.sarif.gz", [0, 4, 0, 0, 0, 0], 0, 1, 2),
+            row("zizmor.sarif.gz", [0, 6, 0, 0, 0, 0], 0, 1, 5),
+            row("dockle_0_3_15.sarif", [0, 4, 0, 0, 0, 0], 0, 1, 4),
+            row("SuppressionTestCurrent.sarif", [0, 4, 0, 0, 0, 0], 3, 4, 4),
+            row("suppression_test.sarif", [0, 5, 0, 0, 0, 0], 3, 5, 5),
+            // The specification's own example says in a notification that a rule was disabled by an exception.
+            row("appendix_k.sarif.gz", [0, 1, 0, 0, 0, 0], 1, 1, 1).problems(&["scanner_error"], false),
+            row("appendix_k1.sarif", [0; 6], 0, 0, 0),
+            row("appendix_k3.sarif", [0, 1, 0, 0, 0, 0], 0, 1, 1),
+            row("no_runs.sarif", [0; 6], 0, 0, 0).problems(&["empty"], false),
+        ],
+    );
+}
