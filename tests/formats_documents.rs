@@ -125,3 +125,25 @@ fn sarif() {
         ],
     );
 }
+
+#[test]
+fn trivy() {
+    check(
+        "trivy",
+        &[
+            row("dockerfile.json", [26, 1, 0, 0, 0, 0], 0, 1, 2),
+            row("helm_testchart.json.gz", [215, 6, 0, 0, 0, 0], 0, 3, 7),
+            row("terraform-remote-module.json.gz", [58, 3, 0, 0, 0, 0], 0, 2, 4),
+            row("misconfig-and-secrets.json.gz", [22, 5, 0, 0, 0, 0], 0, 3, 5),
+            row("secrets.json", [0, 2, 0, 0, 0, 0], 0, 1, 2),
+            // One vulnerability of each status: not_affected and under_investigation are not failures.
+            row("all_statuses.json.gz", [0, 6, 0, 1, 1, 0], 0, 3, 8),
+            row("suppressed.json", [0, 2, 0, 0, 0, 0], 1, 1, 2),
+            // Upstream cut rows out of these two by hand: their summaries know of more failures.
+            row("k8s.old-schema.json.gz", [108, 20, 0, 0, 0, 0], 0, 10, 11).problems(&["mismatch", "mismatch"], false),
+            row("CONSTRUCTED.k8s.resources-schema.json.gz", [77, 10, 0, 0, 0, 0], 0, 3, 6).problems(&["mismatch", "mismatch"], false),
+            row("compliance.all.json", [0, 2, 0, 0, 0, 0], 0, 1, 2),
+            row("compliance.summary.json", [0, 2, 0, 0, 0, 0], 0, 1, 2),
+        ],
+    );
+}
