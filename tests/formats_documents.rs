@@ -147,3 +147,18 @@ fn trivy() {
         ],
     );
 }
+
+#[test]
+fn checkov() {
+    check(
+        "checkov",
+        &[
+            row("single-framework.object.json.gz", [12, 16, 0, 0, 0, 1], 1, 3, 18),
+            // --quiet: 70 + 20 + 12 passes and one skip are only numbers.
+            row("multi-framework.array.quiet.json.gz", [102, 38, 0, 0, 0, 1], 1, 10, 35),
+            row("severity.platform.json.gz", [0, 4, 0, 0, 0, 0], 0, 2, 4),
+            row("parse-error.exit0.json", [0; 6], 0, 0, 0).problems(&["scanner_error"], false),
+            row("no-results.flat-object.json", [0; 6], 0, 0, 0).problems(&["empty"], false),
+        ],
+    );
+}
