@@ -1,8 +1,8 @@
 //! Why a control is in its state.
 
-use std::process::ExitCode;
 use super::Output;
 use std::path::PathBuf;
+use std::process::ExitCode;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The control

@@ -1,8 +1,8 @@
 //! Collects once, judges, and answers yes, no or could not tell.
 
-use std::process::ExitCode;
 use super::Output;
 use std::path::PathBuf;
+use std::process::ExitCode;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The configuration; default: bornright.yaml in the working directory

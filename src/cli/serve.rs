@@ -1,7 +1,7 @@
 //! The exporter.
 
-use std::process::ExitCode;
 use std::path::PathBuf;
+use std::process::ExitCode;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The configuration; default: bornright.yaml in the working directory
