@@ -1,1 +1,4 @@
 //! The composition root: configuration in, running tasks out. The only file that sees every room.
+
+mod gate;
+pub(crate) mod pipeline;

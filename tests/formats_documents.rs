@@ -1,0 +1,102 @@
+//! Every document-shaped format against real documents: the counts are those that jq and xmllint give.
+
+use bornright::domain::{Finding, Lifecycle, Problem};
+use bornright::formats::{Context, Flow, Format, FormatSpec, Limits, Sink};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+#[derive(Default)]
+struct Summary {
+    results: [u64; 6],
+    suppressed: u64,
+    resources: BTreeSet<String>,
+    checks: BTreeSet<String>,
+    problems: Vec<String>,
+}
+
+impl Sink for Summary {
+    fn finding(&mut self, f: &Finding<'_>) -> Flow {
+        self.results[f.result as usize] += f.count;
+        if f.lifecycle == Lifecycle::Suppressed {
+            self.suppressed += f.count;
+        }
+        self.resources.insert(f.resource.id.to_string());
+        self.checks.insert(f.check.to_string());
+        Flow::More
+    }
+    fn problem(&mut self, problem: Problem) {
+        self.problems.push(problem.kind.word().to_owned());
+    }
+}
+
+/// One row: the file, what it comes to, and whether it is complete (`None`: refused as not of this format).
+struct Row {
+    file: &'static str,
+    /// pass, fail, error, manual, not_applicable, not_assessed.
+    results: [u64; 6],
+    suppressed: u64,
+    resources: usize,
+    checks: usize,
+    problems: &'static [&'static str],
+    complete: Option<bool>,
+}
+
+fn check(format: &str, rows: &[Row]) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats").join(format);
+    for row in rows {
+        let file = File::open(folder.join(row.file)).unwrap_or_else(|e| panic!("{}: {e}", row.file));
+        let mut input: Box<dyn BufRead> = if row.file.ends_with(".gz") {
+            Box::new(BufReader::new(flate2::bufread::GzDecoder::new(BufReader::new(file))))
+        } else {
+            Box::new(BufReader::new(file))
+        };
+        let mut sum = Summary::default();
+        let ctx = Context { source: row.file, limits: Limits::default(), want_raw: false };
+        let spec = FormatSpec::Builtin(Format::from_word(format).expect("a format"));
+        let outcome = bornright::formats::read(&spec, &mut input, &ctx, &mut sum);
+        let what = format!("{format}/{}: {:?}", row.file, outcome.as_ref().err().map(ToString::to_string));
+        assert_eq!(sum.results, row.results, "{what}: results");
+        assert_eq!(sum.suppressed, row.suppressed, "{what}: suppressed");
+        assert_eq!(sum.resources.len(), row.resources, "{what}: resources {:?}", sum.resources);
+        assert_eq!(sum.checks.len(), row.checks, "{what}: checks {:?}", sum.checks);
+        assert_eq!(sum.problems, row.problems, "{what}: problems");
+        assert_eq!(outcome.ok().map(|o| o.complete), row.complete, "{what}: complete");
+    }
+    // A file nobody reads proves nothing.
+    for entry in std::fs::read_dir(&folder).expect("the folder is there") {
+        let name = entry.expect("an entry").file_name().into_string().expect("a plain name");
+        assert!(name == "README.md" || rows.iter().any(|r| r.file == name), "tests/formats/{format}/{name} is in no test");
+    }
+}
+
+const fn row(file: &'static str, results: [u64; 6], suppressed: u64, resources: usize, checks: usize) -> Row {
+    Row { file, results, suppressed, resources, checks, problems: &[], complete: Some(true) }
+}
+
+impl Row {
+    const fn problems(mut self, problems: &'static [&'static str], complete: bool) -> Row {
+        self.problems = problems;
+        self.complete = Some(complete);
+        self
+    }
+    const fn refused(mut self) -> Row {
+        self.complete = None;
+        self
+    }
+}
+
+#[test]
+fn xccdf() {
+    check(
+        "xccdf",
+        &[
+            row("debian11-anssi_minimal.arf.xml.gz", [19, 5, 0, 0, 0, 3], 0, 1, 27),
+            row("debian11-standard-WRONG-PLATFORM-all-notapplicable.xccdf-results.xml.gz", [0, 0, 0, 0, 44, 3], 0, 1, 47)
+                .problems(&["wrong_platform"], false),
+            row("rhel7-stig.DISA-SCC.cdf-prefix.reduced.xml.gz", [8, 6, 0, 0, 0, 0], 0, 1, 14),
+            row("no-zone.root.xml", [1, 1, 0, 0, 0, 0], 0, 1, 2),
+        ],
+    );
+}
