@@ -282,7 +282,7 @@ fn walk(path: &Path, named: bool, depth: usize, files: &mut Vec<PathBuf>, proble
 
 /// A mapping of the operator's own, compiled.
 fn mapping(_node: &yaml::Node, _report: &errors::Report) -> Option<Arc<crate::formats::jsonpath::Mapping>> {
-    Some(Arc::new(crate::formats::jsonpath::Mapping {}))
+    None
 }
 
 /// What is wrong with a JSONPath, if anything is.

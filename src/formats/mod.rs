@@ -16,7 +16,6 @@ pub mod predicate;
 pub mod summary;
 mod stream;
 mod time;
-mod yaml;
 mod walk;
 mod yaml;
 
