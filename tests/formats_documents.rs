@@ -162,3 +162,17 @@ fn checkov() {
         ],
     );
 }
+
+#[test]
+fn kube_bench() {
+    check(
+        "kube_bench",
+        &[
+            row("eks-or-node.many.json.gz", [20, 4, 0, 0, 0, 0], 0, 1, 24).problems(&["mismatch"], true),
+            // The project's own test data has fewer rows than its totals say.
+            row("result.json", [2, 0, 0, 1, 0, 0], 0, 3, 3).problems(&["mismatch"; 3], false),
+            row("result_no_totals.json", [2, 0, 0, 1, 0, 0], 0, 3, 3).problems(&["mismatch"; 3], false),
+            row("passedControlsCollection.json", [1, 0, 0, 1, 0, 0], 0, 2, 2).problems(&["mismatch"; 2], false),
+        ],
+    );
+}
