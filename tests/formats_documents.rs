@@ -176,3 +176,24 @@ fn kube_bench() {
         ],
     );
 }
+
+#[test]
+fn policy_report() {
+    check(
+        "policy_report",
+        &[
+            row("openreports.list.json", [0, 3, 0, 0, 0, 0], 0, 2, 3),
+            row("kyverno.exception-skip.0.yaml", [0, 0, 0, 0, 1, 0], 1, 1, 1),
+            row("kyverno.exception-skip.1.yaml", [0, 0, 0, 0, 1, 0], 1, 1, 1),
+            row("kyverno.exception-skip.2.yaml", [1, 0, 0, 0, 1, 0], 1, 2, 1),
+            row("wgpolicyk8s.sample-v1beta1-kyverno.yaml", [1, 0, 0, 0, 0, 0], 0, 1, 1),
+            row("wgpolicyk8s.sample-v1beta2-kyverno.yaml", [1, 0, 0, 0, 0, 0], 0, 1, 1),
+            // The samples of the API and of the documentation list fewer rows than they sum up.
+            row("kyverno.policyreport.docs.yaml", [1, 1, 0, 0, 0, 0], 0, 1, 2).problems(&["mismatch"], false),
+            row("openreports.sample-cis-k8s.yaml", [0, 3, 0, 0, 0, 0], 0, 1, 3).problems(&["mismatch"], false),
+            row("wgpolicyk8s.sample-cis-k8s.yaml", [0, 3, 0, 0, 0, 0], 0, 1, 3).problems(&["mismatch"], false),
+            row("wgpolicyk8s.sample-co.yaml", [0, 2, 0, 0, 0, 0], 0, 1, 2).problems(&["mismatch"], false),
+            row("wgpolicyk8s.sample-rhacm-policy.yaml", [0, 1, 0, 0, 0, 0], 0, 1, 1).problems(&["mismatch"], false),
+        ],
+    );
+}
