@@ -6,7 +6,7 @@
 use super::client::{Redactor, Secret, Spool, problem};
 use super::{Collected, Document, file};
 use crate::clock;
-use crate::domain::{Moment, Problem, ProblemKind, Span};
+use crate::domain::{Problem, ProblemKind, Span};
 use secrecy::ExposeSecret;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

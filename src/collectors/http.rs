@@ -531,7 +531,7 @@ impl Walk<'_> {
             (Some(Paging::NextField { .. }), Hit::Text(link)) => Ok(Next::Link(link)),
             (Some(Paging::Cursor { .. }), Hit::Text(cursor) | Hit::Number(cursor)) => Ok(Next::Cursor(cursor)),
             (_, Hit::Number(_)) => Err(unexpected("a number")),
-            (_, _) => Err(unexpected("neither")),
+            (_, _) => Err(unexpected("neither text nor number")),
         }
     }
 
