@@ -516,3 +516,49 @@ async fn shutdown_lets_a_request_end_and_cuts_off_what_does_not() {
     server.task.await.expect("no panic").expect("no error");
     assert!(begun.elapsed() < Duration::from_secs(3));
 }
+
+/// Kills its process when the test ends, however it ends.
+struct Child(std::process::Child);
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        _ = self.0.kill();
+        _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_real_prometheus_reads_all_of_it() {
+    _ = rustls::crypto::ring::default_provider().install_default();
+    let server = start(large(20, 10)).await;
+    let expected = server.get("/metrics").await.text().lines().filter(|l| !l.starts_with('#')).count();
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = format!("scrape_configs: [{{job_name: x, scrape_interval: 1s, static_configs: [{{targets: ['{}']}}]}}]", server.addr);
+    std::fs::write(folder.path().join("prometheus.yml"), config).expect("written");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port is free").port();
+    let child = std::process::Command::new("prometheus")
+        .arg(format!("--config.file={}", folder.path().join("prometheus.yml").display()))
+        .arg(format!("--storage.tsdb.path={}", folder.path().join("db").display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("prometheus is needed for this test: install the `prometheus` package");
+    let _child = Child(child);
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let value = async |query: &str| -> Option<f64> {
+        let got = client.get(format!("http://127.0.0.1:{port}/api/v1/query")).query(&[("query", query)]).send().await.ok()?;
+        let json: Value = got.json().await.ok()?;
+        json["data"]["result"][0]["value"][1].as_str()?.parse().ok()
+    };
+    let begun = Instant::now();
+    while value("up").await != Some(1.0) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "Prometheus never read the page");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // Compressed and in OpenMetrics, as it asks; a page cut short would have fewer. The pages before this one added a
+    // series about themselves at most.
+    let read = value("max(scrape_samples_scraped)").await.expect("a number");
+    assert!((read - expected as f64).abs() <= 2.0, "{read} of {expected}");
+    assert_eq!(value("count(compliance_resources)").await, Some(800.0));
+    assert_eq!(value("compliance_exporter_demo").await, Some(0.0));
+}
