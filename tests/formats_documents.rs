@@ -197,3 +197,16 @@ fn policy_report() {
         ],
     );
 }
+
+#[test]
+fn conftest() {
+    check(
+        "conftest",
+        &[
+            row("none.json", [4, 0, 0, 0, 0, 0], 0, 1, 1),
+            row("service.json", [4, 0, 0, 1, 0, 0], 0, 1, 2),
+            row("many.json", [0, 3, 0, 1, 0, 0], 0, 1, 2),
+            row("CONSTRUCTED.skipped-exceptions.json", [0, 2, 0, 1, 0, 1], 1, 1, 2),
+        ],
+    );
+}
