@@ -12,6 +12,7 @@ use std::io::BufRead;
 mod auto;
 mod json;
 pub mod jsonpath;
+mod pages;
 pub mod summary;
 mod time;
 mod walk;
