@@ -13,6 +13,7 @@ mod auto;
 mod json;
 pub mod jsonpath;
 pub mod predicate;
+mod pages;
 pub mod summary;
 mod stream;
 mod time;
