@@ -100,3 +100,100 @@ fn xccdf() {
         ],
     );
 }
+
+#[test]
+fn sarif() {
+    check(
+        "sarif",
+        &[
+            row("bandit.sarif.gz", [0, 25, 0, 0, 0, 0], 0, 7, 5),
+            row("cfn-guard.sarif", [0, 6, 0, 0, 0, 0], 0, 1, 3),
+            row("checkov.sarif.gz", [0, 39, 0, 0, 0, 0], 1, 3, 32),
+            row("gitleaks_7.5.0.sarif.gz", [0, 8, 0, 0, 0, 0], 0, 3, 1),
+            row("gitleaks_8.sarif.gz", [0, 3, 0, 0, 0, 0], 0, 2, 3),
+            row("semgrep.sarif", [0, 3, 0, 0, 0, 0], 0, 2, 1),
+            row("trivy.sarif.gz", [0, 4, 0, 0, 0, 0], 0, 1, 2),
+            row("zizmor.sarif.gz", [0, 6, 0, 0, 0, 0], 0, 1, 5),
+            row("dockle_0_3_15.sarif", [0, 4, 0, 0, 0, 0], 0, 1, 4),
+            row("SuppressionTestCurrent.sarif", [0, 4, 0, 0, 0, 0], 3, 4, 4),
+            row("suppression_test.sarif", [0, 5, 0, 0, 0, 0], 3, 5, 5),
+            // The specification's own example says in a notification that a rule was disabled by an exception.
+            row("appendix_k.sarif.gz", [0, 1, 0, 0, 0, 0], 1, 1, 1).problems(&["scanner_error"], false),
+            row("appendix_k1.sarif", [0; 6], 0, 0, 0),
+            row("appendix_k3.sarif", [0, 1, 0, 0, 0, 0], 0, 1, 1),
+            row("no_runs.sarif", [0; 6], 0, 0, 0).problems(&["empty"], false),
+        ],
+    );
+}
+
+#[test]
+fn trivy() {
+    check(
+        "trivy",
+        &[
+            row("dockerfile.json", [26, 1, 0, 0, 0, 0], 0, 1, 2),
+            row("helm_testchart.json.gz", [215, 6, 0, 0, 0, 0], 0, 3, 7),
+            row("terraform-remote-module.json.gz", [58, 3, 0, 0, 0, 0], 0, 2, 4),
+            row("misconfig-and-secrets.json.gz", [22, 5, 0, 0, 0, 0], 0, 3, 5),
+            row("secrets.json", [0, 2, 0, 0, 0, 0], 0, 1, 2),
+            // One vulnerability of each status: not_affected and under_investigation are not failures.
+            row("all_statuses.json.gz", [0, 6, 0, 1, 1, 0], 0, 3, 8),
+            row("suppressed.json", [0, 2, 0, 0, 0, 0], 1, 1, 2),
+            // Upstream cut rows out of these two by hand: their summaries know of more failures.
+            row("k8s.old-schema.json.gz", [108, 20, 0, 0, 0, 0], 0, 10, 11).problems(&["mismatch", "mismatch"], false),
+            row("CONSTRUCTED.k8s.resources-schema.json.gz", [77, 10, 0, 0, 0, 0], 0, 3, 6).problems(&["mismatch", "mismatch"], false),
+            row("compliance.all.json", [0, 2, 0, 0, 0, 0], 0, 1, 2),
+            row("compliance.summary.json", [0, 2, 0, 0, 0, 0], 0, 1, 2),
+        ],
+    );
+}
+
+#[test]
+fn checkov() {
+    check(
+        "checkov",
+        &[
+            row("single-framework.object.json.gz", [12, 16, 0, 0, 0, 1], 1, 3, 18),
+            // --quiet: 70 + 20 + 12 passes and one skip are only numbers.
+            row("multi-framework.array.quiet.json.gz", [102, 38, 0, 0, 0, 1], 1, 10, 35),
+            row("severity.platform.json.gz", [0, 4, 0, 0, 0, 0], 0, 2, 4),
+            row("parse-error.exit0.json", [0; 6], 0, 0, 0).problems(&["scanner_error"], false),
+            row("no-results.flat-object.json", [0; 6], 0, 0, 0).problems(&["empty"], false),
+        ],
+    );
+}
+
+#[test]
+fn kube_bench() {
+    check(
+        "kube_bench",
+        &[
+            row("eks-or-node.many.json.gz", [20, 4, 0, 0, 0, 0], 0, 1, 24).problems(&["mismatch"], true),
+            // The project's own test data has fewer rows than its totals say.
+            row("result.json", [2, 0, 0, 1, 0, 0], 0, 3, 3).problems(&["mismatch"; 3], false),
+            row("result_no_totals.json", [2, 0, 0, 1, 0, 0], 0, 3, 3).problems(&["mismatch"; 3], false),
+            row("passedControlsCollection.json", [1, 0, 0, 1, 0, 0], 0, 2, 2).problems(&["mismatch"; 2], false),
+        ],
+    );
+}
+
+#[test]
+fn policy_report() {
+    check(
+        "policy_report",
+        &[
+            row("openreports.list.json", [0, 3, 0, 0, 0, 0], 0, 2, 3),
+            row("kyverno.exception-skip.0.yaml", [0, 0, 0, 0, 1, 0], 1, 1, 1),
+            row("kyverno.exception-skip.1.yaml", [0, 0, 0, 0, 1, 0], 1, 1, 1),
+            row("kyverno.exception-skip.2.yaml", [1, 0, 0, 0, 1, 0], 1, 2, 1),
+            row("wgpolicyk8s.sample-v1beta1-kyverno.yaml", [1, 0, 0, 0, 0, 0], 0, 1, 1),
+            row("wgpolicyk8s.sample-v1beta2-kyverno.yaml", [1, 0, 0, 0, 0, 0], 0, 1, 1),
+            // The samples of the API and of the documentation list fewer rows than they sum up.
+            row("kyverno.policyreport.docs.yaml", [1, 1, 0, 0, 0, 0], 0, 1, 2).problems(&["mismatch"], false),
+            row("openreports.sample-cis-k8s.yaml", [0, 3, 0, 0, 0, 0], 0, 1, 3).problems(&["mismatch"], false),
+            row("wgpolicyk8s.sample-cis-k8s.yaml", [0, 3, 0, 0, 0, 0], 0, 1, 3).problems(&["mismatch"], false),
+            row("wgpolicyk8s.sample-co.yaml", [0, 2, 0, 0, 0, 0], 0, 1, 2).problems(&["mismatch"], false),
+            row("wgpolicyk8s.sample-rhacm-policy.yaml", [0, 1, 0, 0, 0, 0], 0, 1, 1).problems(&["mismatch"], false),
+        ],
+    );
+}

@@ -125,8 +125,9 @@ impl Pipeline {
             )
             .ok()
         });
-        book.adopt(old_rules.unwrap_or_else(|| rules.clone()), config.series_limit);
+        // What was taken back is known to the ledger; names that the rules add from here on are not.
         book.restored(head.last_resource);
+        book.adopt(old_rules.unwrap_or_else(|| rules.clone()), config.series_limit);
         if let Some(pending) = notes.get("pending").and_then(|t| serde_json::from_str::<Vec<(u32, u32, u8, u8, i64)>>(t).ok()) {
             for (resource, binding, verdict, times, seen) in pending {
                 if let Some(slot) = slots.get(&resource) {

@@ -9,6 +9,7 @@ pub(crate) struct Args {
     pub(crate) listen: std::net::SocketAddr,
 }
 
-pub(crate) async fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`demo` is not available yet")
+pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    crate::app::demo(args.listen).await?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The configuration; default: bornright.yaml in the working directory
@@ -12,6 +13,7 @@ pub(crate) struct Args {
     pub(crate) listen: Option<std::net::SocketAddr>,
 }
 
-pub(crate) async fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`serve` is not available yet")
+pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    crate::app::serve(args.config, args.listen).await?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -1055,11 +1055,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_file_system_that_hangs_costs_one_thread_and_a_problem() {
         let state: Arc<State> = Arc::default();
-        let _hanging = state.busy.lock().unwrap();
+        // Another thread hangs in its look until the test is over.
+        let (over, hangs) = std::sync::mpsc::channel::<()>();
+        let (began, begun) = std::sync::mpsc::channel();
+        let hanging = Arc::clone(&state);
+        std::thread::spawn(move || {
+            let _busy = hanging.busy.lock().unwrap();
+            began.send(()).unwrap();
+            let _ = hangs.recv();
+        });
+        begun.recv().unwrap();
         let deadline = tokio::time::Instant::now() + LONG;
         let collected = collect("c", &config(&["a.json"]), false, Path::new("."), &state, deadline).await;
         assert!(!collected.complete);
         assert_eq!(collected.problems[0].to_string(), "a.json: timeout: the file system has not yet answered the last look");
+        drop(over);
     }
 
     #[cfg(unix)]
@@ -1101,8 +1111,8 @@ mod tests {
         write(dir.path(), "open.json", 10);
         let shut = write(dir.path(), "shut.json", 10);
         write(dir.path(), "locked/a.json", 10);
-        fs::set_permissions(&shut, fs::Permissions::from_mode(0)).unwrap();
-        fs::set_permissions(dir.path().join("locked"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&shut, fs::Permissions::from_mode(0o000)).unwrap();
+        fs::set_permissions(dir.path().join("locked"), fs::Permissions::from_mode(0o000)).unwrap();
         if File::open(&shut).is_err() {
             check(
                 &config(&["*.json", "locked", "locked/*.json"]),

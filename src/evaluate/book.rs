@@ -180,6 +180,23 @@ pub struct Change {
     pub weight: u32,
 }
 
+/// An observation, spelled out.
+#[derive(Clone, Copy, Debug)]
+pub struct Held<'a> {
+    /// Who said it.
+    pub collector: &'a str,
+    /// By which check.
+    pub check: &'a str,
+    /// What: `pass`, `fail`, `manual`, `not_applicable`, `in_population`, or `none` if it was only seen.
+    pub verdict: &'static str,
+    /// Whether the source suppresses it.
+    pub suppressed: bool,
+    /// Evidence time.
+    pub at: Moment,
+    /// When it runs out.
+    pub expires: Moment,
+}
+
 /// A finding with what surrounds it.
 #[derive(Clone, Copy, Debug)]
 pub struct Observed<'a> {
@@ -946,6 +963,30 @@ impl Book {
     /// The type of a resource.
     pub fn kind(&self, slot: u32) -> &str {
         self.kinds.get(u32::from(self.resources.slots[slot as usize].kind))
+    }
+    /// What is held for one pair, spelled out.
+    pub fn observations(&self, slot: u32, control: u32) -> Vec<Held<'_>> {
+        self.pair(slot, control)
+            .iter()
+            .map(|e| {
+                let b = &self.bindings[e.binding() as usize];
+                Held {
+                    collector: self.collectors.get(b.collector),
+                    check: self.checks.get(b.check),
+                    verdict: match e.verdict() {
+                        Verdict::None => "none",
+                        Verdict::Pass => "pass",
+                        Verdict::Fail => "fail",
+                        Verdict::Manual => "manual",
+                        Verdict::NotApplicable => "not_applicable",
+                        Verdict::Member => "in_population",
+                    },
+                    suppressed: e.suppressed(),
+                    at: e.seen(),
+                    expires: e.seen() + self.terms(e.binding()).max_age,
+                }
+            })
+            .collect()
     }
     /// Bytes held for the state, all in; for measuring.
     pub fn bytes_held(&self) -> usize {

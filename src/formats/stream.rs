@@ -81,7 +81,16 @@ impl<'a, 'c> Out<'a, 'c> {
         }
     }
 
-    pub(super) fn say(&mut self, kind: ProblemKind, position: Position, message: String) {
+    /// A problem that somebody else found in the document.
+    pub(super) fn pass_on(&mut self, problem: crate::domain::Problem) {
+        self.outcome.complete = false;
+        self.problems = self.problems.saturating_add(1);
+        if self.problems <= self.ctx.limits.problems {
+            self.sink.problem(problem);
+        }
+    }
+
+    fn say(&mut self, kind: ProblemKind, position: Position, message: String) {
         self.sink.problem(crate::domain::Problem { kind, source: self.ctx.source.to_owned(), position, message });
     }
 
@@ -299,6 +308,26 @@ impl<'r> Pull<'r> {
         })
     }
 
+    /// Takes a value's bytes, to read them later: for documents that say the important thing last. Nothing, and a
+    /// problem, if it is larger than a record may be.
+    pub(super) fn keep(&mut self, out: &mut Out<'_, '_>) -> Result<Option<Vec<u8>>, Halt> {
+        self.peek()?;
+        let at = self.offset;
+        let cap = self.record_bytes;
+        let mut buf = Vec::new();
+        match self.scan(Some(&mut buf), cap)? {
+            Raw::Whole => Ok(Some(buf)),
+            _ => {
+                out.fault(
+                    ProblemKind::Limit,
+                    at,
+                    format!("a value that can only be read after what follows it is larger than {cap} bytes, or too deep"),
+                );
+                Ok(None)
+            }
+        }
+    }
+
     pub(super) fn broken(&self, kind: ProblemKind, message: impl fmt::Display) -> Halt {
         Halt::Broken(kind, self.offset, message.to_string())
     }
@@ -447,6 +476,53 @@ impl<'r> Pull<'r> {
             if done {
                 return Ok(raw);
             }
+        }
+    }
+}
+
+/// The first keys of a document that may be something else, to say what it looks like.
+#[derive(Default)]
+pub(super) struct Keys(Vec<String>);
+
+impl Keys {
+    pub(super) fn note(&mut self, key: &str) {
+        if self.0.len() < 40 {
+            self.0.push(key.chars().take(40).collect());
+        }
+    }
+
+    /// What was found, for a person who configured the wrong format.
+    pub(super) fn found(&self) -> String {
+        const SHAPES: [(&[&str], &str); 22] = [
+            (&["runs", "version"], "sarif"),
+            (&["SchemaVersion", "ArtifactName"], "trivy"),
+            (&["ClusterName"], "trivy"),
+            (&["ID", "Title", "SummaryControls"], "trivy"),
+            (&["Controls", "Totals"], "kube_bench"),
+            (&["node_type", "tests"], "kube_bench"),
+            (&["filename", "namespace", "successes"], "conftest"),
+            (&["check_type", "results", "summary"], "checkov"),
+            (&["checkov_version", "resource_count"], "checkov"),
+            (&["rule_results", "summary"], "regula"),
+            (&["profiles", "platform"], "inspec"),
+            (&["scorecard", "repo"], "scorecard"),
+            (&["apiVersion", "kind", "report"], "trivy_operator"),
+            (&["apiVersion", "kind", "results"], "policy_report"),
+            (&["apiVersion", "kind", "items"], "policy_report or gatekeeper (a Kubernetes list)"),
+            (&["Findings"], "asff"),
+            (&["SchemaVersion", "ProductArn"], "asff"),
+            (&["class_uid"], "ocsf"),
+            (&["finding_info"], "ocsf"),
+            (&["assessment-results"], "oscal"),
+            (&["group_id", "groups"], "powerpipe"),
+            (&["check", "resource", "result"], "native"),
+        ];
+        let listed = self.0.iter().take(6).map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ");
+        let looks = SHAPES.iter().find(|(keys, _)| keys.iter().all(|k| self.0.iter().any(|have| have == k)));
+        match (listed.is_empty(), looks) {
+            (true, _) => "an object with nothing in it".to_owned(),
+            (_, Some((_, format))) => format!("an object with {listed}: this looks like {format}"),
+            (_, None) => format!("an object with {listed}"),
         }
     }
 }

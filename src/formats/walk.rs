@@ -46,6 +46,8 @@ pub(super) struct Walked {
     pub(super) records: u64,
     /// Pages met.
     pub(super) pages: u64,
+    /// Arrays of records met in pages.
+    pub(super) arrays: u64,
 }
 
 /// Why a scan stopped before a value's end.
@@ -73,14 +75,15 @@ pub(super) fn walk(
     let mut walker = Walker { window: Window::new(input, ctx), shape, records, sink, done: Walked::default(), lost: false };
     match walker.window.peek() {
         Ok(Some(b'{' | b'[')) => {}
-        Ok(None) => return Err(FormatError { kind: ProblemKind::Empty, ..FormatError::wrong(ctx, "the document is empty, expected JSON") }),
+        Ok(None) => {
+            return Err(FormatError { kind: ProblemKind::Empty, ..FormatError::wrong(ctx, "the document is empty, expected JSON") });
+        }
         Ok(Some(other)) => {
             let message = format!("the document begins with {}, expected JSON (`{{` or `[`)", show(other));
             return Err(FormatError::wrong(ctx, message));
         }
         Err(Fault::Io(error)) => {
-            let kind = if error.kind() == ErrorKind::UnexpectedEof { ProblemKind::Truncated } else { ProblemKind::Malformed };
-            return Err(FormatError { kind, ..FormatError::wrong(ctx, format!("the document cannot be read: {error}")) });
+            return Err(FormatError { kind: io_kind(&error), ..FormatError::wrong(ctx, format!("the document cannot be read: {error}")) });
         }
         Err(_) => {}
     }
@@ -126,8 +129,7 @@ impl Walker<'_, '_> {
             Fault::Bad(what) => (ProblemKind::Malformed, what.to_owned()),
             Fault::Found(byte, expected) => (ProblemKind::Malformed, format!("found {}, expected {expected}", show(byte))),
             Fault::Limit(what) => (ProblemKind::Limit, what),
-            Fault::Io(error) if error.kind() == ErrorKind::UnexpectedEof => (ProblemKind::Truncated, format!("the document breaks off: {error}")),
-            Fault::Io(error) => (ProblemKind::Malformed, format!("the document cannot be read on: {error}")),
+            Fault::Io(error) => (io_kind(&error), format!("the document cannot be read on: {error}")),
         };
         let position = Position { record: self.done.records + 1, ..self.window.position() };
         self.lost = true;
@@ -189,7 +191,8 @@ impl Walker<'_, '_> {
         let page = line[0] == b'[' || !self.shape.bare || has_wrapper(line, self.shape, depth);
         if page {
             let mut rest = line;
-            let context = Context { source: "", limits: super::Limits { record_bytes: limit, depth, ..super::Limits::default() }, want_raw: false };
+            let context =
+                Context { source: "", limits: super::Limits { record_bytes: limit, depth, ..super::Limits::default() }, want_raw: false };
             let mut inner = Walker {
                 window: Window::new(&mut rest, &context),
                 shape: self.shape,
@@ -257,7 +260,10 @@ impl Walker<'_, '_> {
             let place = self.shape.wrappers.iter().position(|w| joined(w, path));
             let flow = match self.window.peek()? {
                 None => return Err(Fault::Truncated),
-                Some(b'[') if place.is_some() => self.array(place, false)?,
+                Some(b'[') if place.is_some() => {
+                    self.done.arrays += 1;
+                    self.array(place, false)?
+                }
                 Some(b'{') if place.is_none() && self.shape.wrappers.iter().any(|w| inside(w, path)) => self.page(path)?,
                 Some(_) => {
                     let at = self.window.position();
@@ -370,7 +376,9 @@ impl<'r> Window<'r> {
         }
         if self.end - self.pos > self.limit {
             let limit = self.limit;
-            return Err(Fault::Limit(format!("a record is larger than {limit} bytes; help: raise the limit, or point the mapping at smaller records")));
+            return Err(Fault::Limit(format!(
+                "a record is larger than {limit} bytes; help: raise the limit, or point the mapping at smaller records"
+            )));
         }
         if self.base + self.end as u64 > self.document {
             return Err(Fault::Limit(format!("the document is larger than {} bytes", self.document)));
@@ -537,10 +545,61 @@ struct Limits3 {
 impl Limits3 {
     fn of(ctx: &Context<'_>) -> Limits3 {
         // The bracket stack below is a u128.
-        Limits3 {
-            record_bytes: ctx.limits.record_bytes,
-            document_bytes: ctx.limits.document_bytes,
-            depth: ctx.limits.depth.min(128),
+        Limits3 { record_bytes: ctx.limits.record_bytes, document_bytes: ctx.limits.document_bytes, depth: ctx.limits.depth.min(128) }
+    }
+}
+
+/// What a reader's error is: our decoders tell by its kind.
+pub(super) fn io_kind(error: &std::io::Error) -> ProblemKind {
+    match error.kind() {
+        ErrorKind::UnexpectedEof => ProblemKind::Truncated,
+        ErrorKind::FileTooLarge => ProblemKind::Limit,
+        ErrorKind::InvalidData => ProblemKind::Malformed,
+        ErrorKind::TimedOut => ProblemKind::Timeout,
+        _ => ProblemKind::Source,
+    }
+}
+
+/// Hands problems on so long as they are few, and counts the rest in one last problem.
+pub(super) struct Bounded<'s> {
+    sink: &'s mut dyn Sink,
+    source: &'s str,
+    limit: u64,
+    problems: u64,
+    losses: u64,
+}
+
+impl<'s> Bounded<'s> {
+    pub(super) fn new(sink: &'s mut dyn Sink, ctx: &Context<'s>) -> Bounded<'s> {
+        Bounded { sink, source: ctx.source, limit: ctx.limits.problems, problems: 0, losses: 0 }
+    }
+
+    /// Says how many problems were held back. True if nothing was lost: a time that could not be read loses no verdict.
+    pub(super) fn finish(self) -> bool {
+        if self.problems > self.limit {
+            let message = format!("and {} more problems", self.problems - self.limit);
+            let source = self.source.to_owned();
+            self.sink.problem(Problem { kind: ProblemKind::Limit, source, position: Position::default(), message });
+        }
+        self.losses == 0
+    }
+
+    /// A problem at a place.
+    pub(super) fn say(&mut self, kind: ProblemKind, position: Position, message: impl Into<String>) {
+        let source = self.source.to_owned();
+        self.problem(Problem { kind, source, position, message: message.into() });
+    }
+}
+
+impl Sink for Bounded<'_> {
+    fn finding(&mut self, finding: &crate::domain::Finding<'_>) -> Flow {
+        self.sink.finding(finding)
+    }
+    fn problem(&mut self, problem: Problem) {
+        self.problems += 1;
+        self.losses += u64::from(problem.kind != ProblemKind::Time);
+        if self.problems <= self.limit {
+            self.sink.problem(problem);
         }
     }
 }
@@ -809,7 +868,12 @@ mod tests {
             assert_eq!(seen.problems[0].0, kind, "{text}");
             assert!(!walked.expect("json").whole, "{text}");
         }
-        for (text, kind) in [("", ProblemKind::Empty), ("  \n", ProblemKind::Empty), ("<xml/>", ProblemKind::WrongFormat), ("a,b", ProblemKind::WrongFormat)] {
+        for (text, kind) in [
+            ("", ProblemKind::Empty),
+            ("  \n", ProblemKind::Empty),
+            ("<xml/>", ProblemKind::WrongFormat),
+            ("a,b", ProblemKind::WrongFormat),
+        ] {
             assert_eq!(run(text, &[], true).1.expect_err(text).kind, kind, "{text}");
         }
     }
