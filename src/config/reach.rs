@@ -9,6 +9,33 @@ use std::path::{Path, PathBuf};
 
 const KINDS: &[&str] = &["file", "http", "command", "push"];
 
+pub(super) const FILE_KEYS: &[&str] = &["path", "paths", "include", "exclude", "settle", "runs"];
+pub(super) const HTTP_KEYS: &[&str] = &[
+    "url",
+    "method",
+    "headers",
+    "header_files",
+    "header_env",
+    "bearer_token_file",
+    "bearer_token_env",
+    "basic",
+    "client_cert_file",
+    "client_key_file",
+    "ca_file",
+    "body",
+    "paging",
+    "retries",
+    "retry_delay",
+    "retry_after_limit",
+    "connect_timeout",
+    "read_timeout",
+    "max_bytes",
+    "max_pages",
+    "cache_bytes",
+];
+pub(super) const COMMAND_KEYS: &[&str] = &["argv", "env", "set", "env_files", "cwd", "findings_exit_codes", "max_output_bytes", "reads"];
+pub(super) const PUSH_KEYS: &[&str] = &["token_file", "token_env", "max_bytes"];
+
 /// Sources that get a collector of their own in a later release, and what their documents are called here.
 const LATER: &[(&str, &str)] = &[
     ("aws_security_hub", "asff"),
@@ -117,7 +144,7 @@ pub(super) fn read(node: &Node, format: &str, base: &Base<'_>, report: &Report) 
 
 fn file_config(node: &Node, what: &str, format: &str, base: &Base<'_>, report: &Report) -> Option<file::Config> {
     let before = report.errors();
-    let t = Table::open(node, what, &["path", "paths", "include", "exclude", "settle", "runs"], report, no_secret)?;
+    let t = Table::open(node, what, FILE_KEYS, report, no_secret)?;
     let mut paths = t.texts("path");
     paths.extend(t.texts("paths"));
     if paths.is_empty() && t.node("path").is_none() && t.node("paths").is_none() {
@@ -138,31 +165,8 @@ fn file_config(node: &Node, what: &str, format: &str, base: &Base<'_>, report: &
 }
 
 fn http_config(node: &Node, base: &Base<'_>, report: &Report) -> Option<http::Config> {
-    const KEYS: &[&str] = &[
-        "url",
-        "method",
-        "headers",
-        "header_files",
-        "header_env",
-        "bearer_token_file",
-        "bearer_token_env",
-        "basic",
-        "client_cert_file",
-        "client_key_file",
-        "ca_file",
-        "body",
-        "paging",
-        "retries",
-        "retry_delay",
-        "retry_after_limit",
-        "connect_timeout",
-        "read_timeout",
-        "max_bytes",
-        "max_pages",
-        "cache_bytes",
-    ];
     let before = report.errors();
-    let t = Table::open(node, "from.http", KEYS, report, no_secret)?;
+    let t = Table::open(node, "from.http", HTTP_KEYS, report, no_secret)?;
     let defaults = http::Config::default();
     let url = t.required("url", "for instance `url: https://scanner.internal/v1/results`");
     if let Some(url) = &url {
@@ -331,9 +335,8 @@ fn paging(node: &Node, report: &Report) -> Option<http::Paging> {
 }
 
 fn command_config(node: &Node, format: &str, base: &Base<'_>, report: &Report) -> Option<command::Config> {
-    const KEYS: &[&str] = &["argv", "env", "set", "env_files", "cwd", "findings_exit_codes", "max_output_bytes", "reads"];
     let before = report.errors();
-    let t = Table::open(node, "from.command", KEYS, report, no_secret)?;
+    let t = Table::open(node, "from.command", COMMAND_KEYS, report, no_secret)?;
     let defaults = command::Config::default();
     let argv = match t.node("argv") {
         None => {
@@ -403,7 +406,7 @@ fn command_config(node: &Node, format: &str, base: &Base<'_>, report: &Report) -
 
 fn push_config(node: &Node, base: &Base<'_>, report: &Report) -> Option<push::Config> {
     let before = report.errors();
-    let t = Table::open(node, "from.push", &["token_file", "token_env", "max_bytes"], report, no_secret)?;
+    let t = Table::open(node, "from.push", PUSH_KEYS, report, no_secret)?;
     let token = secret(&t, "token", base);
     if token.is_none() && report.errors() == before {
         t.missing("token_file", "whoever pushes must show a token: `token_file: /run/secrets/bornright-push` or `token_env: …`");
