@@ -94,7 +94,12 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(config: &Config, demo: bool, started_at: Moment) -> anyhow::Result<Shared> {
-        let gate = Arc::new(ClockGate::new(ledger::HighWaterMark::open(&config.ledger)?));
+        let mark = ledger::HighWaterMark::open(&config.ledger)?;
+        if mark.get() > started_at + Span::MINUTE {
+            let shown = mark.get();
+            tracing::warn!(%shown, now = %started_at, "counters were shown up to {shown}, which is later than now: the clock went back. They stand still until it gets there");
+        }
+        let gate = Arc::new(ClockGate::new(mark));
         let snapshot = Snapshot { started_at, demo, ..Snapshot::default() };
         Ok(Shared { gate, published: Arc::new(ArcSwap::from_pointee(snapshot)), started_at, demo })
     }
@@ -188,11 +193,6 @@ impl Pipeline {
     /// The live state, for `explain`.
     pub(crate) fn book(&self) -> &Book {
         &self.book
-    }
-
-    /// The account, for `gate` and `explain`.
-    pub(crate) fn account(&self) -> &Account {
-        &self.account
     }
 
     /// Reads, judges, commits and shows one run.
