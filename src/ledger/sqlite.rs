@@ -398,6 +398,11 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection, LedgerError> {
 
 /// An error of SQLite in words a person can act upon.
 pub(super) fn fault(path: &str, source: rusqlite::Error) -> LedgerError {
+    use rusqlite::Error as E;
+    if let E::IntegralValueOutOfRange(..) | E::InvalidColumnType(..) | E::FromSqlConversionFailure(..) | E::Utf8Error(..) = &source {
+        // Our tables take no such value from us.
+        return damaged(path, &source.to_string());
+    }
     match source.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => LedgerError::Unusable {
             path: path.to_owned(),
@@ -555,6 +560,9 @@ pub(super) fn read_counters(db: &Connection, at: Option<Moment>) -> rusqlite::Re
             transitions: canonical::read_transition_counts(r.get_ref(16)?.as_str()?).ok_or_else(|| wrong(16))?,
         };
         let as_of = Moment(r.get(2)?);
+        if at.is_some_and(|at| as_of > at) {
+            return Err(rusqlite::Error::IntegralValueOutOfRange(2, as_of.0));
+        }
         canonical::advance(&mut row, as_of, at.unwrap_or(as_of));
         list.push(row);
         Ok(())
