@@ -813,26 +813,39 @@ fn write_resources(
     Ok((packed.finish(), newest))
 }
 
+/// Of `transitions`.
+const COLUMNS: usize = 11;
+
 fn write_transitions(tx: &Transaction<'_>, last: i64, at: Moment, transitions: &[Transition]) -> rusqlite::Result<String> {
     let mut packed = Packed::default();
     let mut insert = tx.prepare_cached("INSERT INTO transitions VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)")?;
+    // A statement keeps what was bound to it. Neighbours share most values, so only what differs is bound.
+    let mut bound = [None; COLUMNS];
     for (ordinal, t) in (1u32..).zip(transitions) {
         let bytes = canonical::transition(t);
         packed.row(&bytes);
-        insert.execute(params![
+        let row: [i64; COLUMNS] = [
             last + i64::from(ordinal),
-            t.control,
-            t.scope,
-            t.resource,
-            canonical::state_code(t.from),
-            canonical::state_code(t.to),
-            t.cause as u8,
+            t.control.into(),
+            t.scope.into(),
+            t.resource.into(),
+            canonical::state_code(t.from).into(),
+            canonical::state_code(t.to).into(),
+            t.cause as i64,
             at.0 - t.at.0,
             t.at.0.wrapping_sub(t.evidence_at.0),
-            t.weight,
-            canonical::mark(ordinal, &bytes)
-        ])?;
+            t.weight.into(),
+            canonical::mark(ordinal, &bytes).into(),
+        ];
+        for (i, (bound, value)) in bound.iter_mut().zip(row).enumerate() {
+            if *bound != Some(value) {
+                insert.raw_bind_parameter(i + 1, value)?;
+                *bound = Some(value);
+            }
+        }
+        insert.raw_execute()?;
     }
+    insert.clear_bindings();
     Ok(packed.finish())
 }
 
