@@ -197,3 +197,49 @@ fn policy_report() {
         ],
     );
 }
+
+#[test]
+fn conftest() {
+    check(
+        "conftest",
+        &[
+            row("none.json", [4, 0, 0, 0, 0, 0], 0, 1, 1),
+            row("service.json", [4, 0, 0, 1, 0, 0], 0, 1, 2),
+            row("many.json", [0, 3, 0, 1, 0, 0], 0, 1, 2),
+            row("CONSTRUCTED.skipped-exceptions.json", [0, 2, 0, 1, 0, 1], 1, 1, 2),
+        ],
+    );
+}
+
+#[test]
+fn inspec() {
+    check(
+        "inspec",
+        &[
+            row("one-of-each-status.rhel8.json.gz", [1, 1, 0, 1, 1, 0], 0, 1, 4),
+            row("aws-s3-baseline.json", [0, 2, 0, 0, 0, 0], 0, 1, 2),
+            row("sample-results.json", [0, 2, 0, 0, 0, 0], 0, 1, 2),
+            row("single_control_results.json.gz", [1, 0, 0, 0, 0, 0], 0, 1, 1),
+            row("profile-only.inspec-json.no-results.json.gz", [0; 6], 0, 0, 0).refused(),
+        ],
+    );
+}
+
+#[test]
+fn regula() {
+    // The waived row's rule holds: its raw result is true.
+    check("regula", &[row("report.json", [2, 1, 0, 0, 0, 0], 1, 2, 3)]);
+}
+
+#[test]
+fn scorecard() {
+    check(
+        "scorecard",
+        &[
+            row("check1.json", [0, 1, 0, 0, 0, 0], 0, 1, 1),
+            row("check1_annotations.json", [0, 1, 0, 0, 0, 0], 0, 1, 1),
+            row("check3.json", [0, 2, 0, 0, 0, 1], 0, 1, 3),
+            row("check5.json", [0, 1, 0, 0, 0, 0], 0, 1, 1),
+        ],
+    );
+}

@@ -390,6 +390,7 @@ impl Pipeline {
             default_time,
             scope: &scope,
             source: &document.name,
+            forget_times: self.demo,
             subjects,
             subject_checked: false,
             superseded: false,
@@ -845,6 +846,8 @@ struct BookSink<'a> {
     default_time: Moment,
     scope: &'a ScopeTemplate,
     source: &'a str,
+    /// The demo's scans are dated; they count as of when they were laid out.
+    forget_times: bool,
     subjects: Option<&'a mut HashSet<String>>,
     subject_checked: bool,
     superseded: bool,
@@ -880,6 +883,13 @@ impl Sink for BookSink<'_> {
             }
         }
         self.findings += finding.count;
+        let timeless;
+        let finding = if self.forget_times {
+            timeless = Finding { observed_at: None, ..finding.clone() };
+            &timeless
+        } else {
+            finding
+        };
         self.newest = self.newest.max(finding.observed_at);
         self.book.observe(Observed { finding, fields: self.fields, default_time: self.default_time, scope: self.scope, source: self.source });
         Flow::More
