@@ -161,6 +161,9 @@ fn file_config(node: &Node, what: &str, format: &str, base: &Base<'_>, report: &
         settle: t.span("settle", Span(0)).map_or(defaults.settle, |s| s.value),
         runs: runs.map_or(defaults.runs, |r| r.value),
     };
+    if report.errors() == before {
+        faults(node, what, config.validate(), report);
+    }
     (report.errors() == before).then_some(config)
 }
 
@@ -254,6 +257,9 @@ fn http_config(node: &Node, base: &Base<'_>, report: &Report) -> Option<http::Co
         max_pages: t.whole("max_pages", 1..=u64::from(u32::MAX)).and_then(|n| u32::try_from(n.value).ok()).unwrap_or(defaults.max_pages),
         cache_bytes: size(&t, "cache_bytes").unwrap_or(defaults.cache_bytes),
     };
+    if report.errors() == before {
+        faults(node, "from.http", config.validate(), report);
+    }
     (report.errors() == before).then_some(config)
 }
 
@@ -401,6 +407,9 @@ fn command_config(node: &Node, format: &str, base: &Base<'_>, report: &Report) -
         max_output_bytes: size(&t, "max_output_bytes").unwrap_or(defaults.max_output_bytes),
         reads,
     };
+    if report.errors() == before {
+        faults(node, "from.command", config.validate(), report);
+    }
     (report.errors() == before).then_some(config)
 }
 
@@ -415,7 +424,17 @@ fn push_config(node: &Node, base: &Base<'_>, report: &Report) -> Option<push::Co
     if report.errors() > before {
         return None;
     }
-    Some(push::Config { token: token?, max_bytes })
+    let config = push::Config { token: token?, max_bytes };
+    faults(node, "from.push", config.validate(), report);
+    (report.errors() == before).then_some(config)
+}
+
+/// Faults that the room itself finds in what would be its configuration, each at its key.
+fn faults(node: &Node, what: &str, wrong: Vec<(&'static str, String)>, report: &Report) {
+    for (field, message) in wrong {
+        let at = node.get(field).map_or(node.at, |n| n.at);
+        report.error(at, format!("`{field}` of {what}: {message}"));
+    }
 }
 
 /// `<name>_file` or `<name>_env`, not both.
@@ -472,12 +491,10 @@ fn size(t: &Table<'_, '_>, key: &str) -> Option<u64> {
 
 /// The names in braces of a path (`scans/{cluster}/*.json`): each is a field of every finding.
 pub(super) fn captures(reach: &Reach) -> Vec<String> {
-    let Reach::File(file) = reach else { return Vec::new() };
-    file.paths
-        .iter()
-        .flat_map(|p| p.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name.to_owned())))
-        .filter(|name| !name.contains(','))
-        .collect()
+    match reach {
+        Reach::File(file) => file.captures(),
+        Reach::Http(_) | Reach::Command(_) | Reach::Push(_) => Vec::new(),
+    }
 }
 
 /// Where a path of definitions leads to nothing.
