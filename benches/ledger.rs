@@ -237,7 +237,8 @@ fn append(scopes: u32) {
     assert_eq!(report.fault, None);
     let reader = Reader::open(&Config::Sqlite { path }).unwrap();
     let name = resource_name(77);
-    let (events, _) = timed("history of one pair, by walking 1.15M transitions", 1, || reader.history(&control_name(170), &name, 100).unwrap());
+    let (events, _) =
+        timed("history of one pair, by walking 1.15M transitions", 1, || reader.history(&control_name(170), &name, 100).unwrap());
     assert!(!events.is_empty());
     timed("findings of one control, first page", 1, || reader.findings(&control_name(170), None, None, None, 100).unwrap());
     timed("findings of one control, all", 1, || reader.findings(&control_name(170), None, None, None, usize::MAX).unwrap());
@@ -313,7 +314,9 @@ fn state() {
             world.resources[*r as usize].1[3] += 3_600_000;
         }
         let rescan = Changes { resources: world.rows(changed.into_iter()), counters: world.counters.clone(), ..Changes::default() };
-        timed("  rescan: 1 % of pairs, their 10,000 resources", pairs / 100, || ledger.commit(&record(START), &rescan).map(|_| ()).unwrap());
+        timed("  rescan: 1 % of pairs, their 10,000 resources", pairs / 100, || {
+            ledger.commit(&record(START), &rescan).map(|_| ()).unwrap()
+        });
         drop(rescan);
         let (_, _) = timed("  a tick: nothing changed but time", 1, || {
             for row in &mut world.counters {

@@ -192,7 +192,10 @@ fn kill_dash_nine_at_any_instant_loses_and_doubles_nothing() {
         let addr = served.addr;
         let cut_off = std::thread::spawn(move || {
             let auth = format!("Authorization: Bearer {TOKEN}");
-            std::panic::catch_unwind(|| support::request(addr, "POST", "/api/v1/runs/ci", &[&auth], scan(&"+-".repeat(2000)[..8]).as_bytes())).is_ok()
+            std::panic::catch_unwind(|| {
+                support::request(addr, "POST", "/api/v1/runs/ci", &[&auth], scan(&"+-".repeat(2000)[..8]).as_bytes())
+            })
+            .is_ok()
         });
         std::thread::sleep(Duration::from_millis(round * 3));
         served.kill();
@@ -228,7 +231,8 @@ fn a_clock_that_goes_back_neither_forgives_nor_burns() {
     mark.raise(future).unwrap();
     drop(mark);
     let served = Served::start(dir.path(), &["serve"]);
-    let seconds = |m: &Metrics| m.get("compliance_resource_seconds_total", &[("control", "storage-private"), ("state", "non_compliant")]).unwrap();
+    let seconds =
+        |m: &Metrics| m.get("compliance_resource_seconds_total", &[("control", "storage-private"), ("state", "non_compliant")]).unwrap();
     let first = served.metrics();
     assert!(seconds(&first) >= seconds(&before) + 3600.0, "what was shown is not taken back");
     wait_for("time to pass", || support::now() > 0.0);
