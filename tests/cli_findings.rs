@@ -159,5 +159,5 @@ fn help_version_completions_and_the_man_page_come_from_one_definition() {
         assert!(help.contains(command) && man.contains(command) && bash.contains(command), "{command}");
     }
     assert_eq!(run(&["nonsense"], b"").0, 2);
-    assert_eq!(run(&["--log-level", "loud]", "completions", "bash"], b"").0, 2);
+    assert_eq!(run(&["--log-level", "loud", "completions", "bash"], b"").0, 2);
 }

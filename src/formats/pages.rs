@@ -252,7 +252,11 @@ fn api_error(value: &Value) -> Option<(ProblemKind, String)> {
         (text(first, "extensions.code"), text(first, "message"))
     } else if let Some(error) = value.get("error").filter(|e| !e.is_null()) {
         match error {
-            Value::String(code) => (Some(Cow::Borrowed(code.as_str())), text(value, "error_description")),
+            // OAuth's. A scanner's report on one file may have an `error` too, among much else.
+            Value::String(code) if value.get("error_description").is_some() || value.as_object().is_some_and(|m| m.len() <= 2) => {
+                (Some(Cow::Borrowed(code.as_str())), text(value, "error_description"))
+            }
+            Value::String(_) => return None,
             _ => (text(error, "status").or_else(|| text(error, "code")), text(error, "message")),
         }
     } else if value.get("__type").is_some() {
