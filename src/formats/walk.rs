@@ -292,7 +292,6 @@ impl Walker<'_, '_> {
             let flow = match self.window.peek()? {
                 None => return Err(Fault::Truncated),
                 Some(b'{') if top => self.object()?,
-                Some(b'[') if top && !self.shape.wrappers.is_empty() => self.array(None, true)?,
                 Some(_) => self.one(wrapper)?,
             };
             if flow == Flow::Stop || !self.window.comma(b']')? {
