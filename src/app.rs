@@ -53,8 +53,13 @@ pub(crate) async fn serve(config_path: Option<PathBuf>, listen: Option<SocketAdd
     let stop = stop_signal()?;
     let (reloads, reload_asks) = mpsc::channel(4);
     let in_force = Arc::new(ArcSwap::from_pointee(config.clone()));
-    let running =
-        Arc::new(Running { published: shared.published.clone(), gate: shared.gate.clone(), writer: writer.clone(), config: in_force.clone(), reloads });
+    let running = Arc::new(Running {
+        published: shared.published.clone(),
+        gate: shared.gate.clone(),
+        writer: writer.clone(),
+        config: in_force.clone(),
+        reloads,
+    });
     let at = listener.local_addr()?;
     tracing::info!(address = %at, "listening on http://{at}/ (metrics at /metrics)");
     let reloader = tokio::spawn(supervise(config, in_force, writer.clone(), reload_asks, stop.clone()));
@@ -193,9 +198,17 @@ pub(crate) async fn demo(listen: SocketAddr) -> anyhow::Result<()> {
     demo::lay_out_definitions(dir.path())?;
     demo::lay_out(dir.path(), 0)?;
     let (mut config, definitions) = load::load(Some(&dir.path().join(demo::FOLDER).join("bornright.yaml")))?;
+    for collector in &mut config.collectors {
+        if let Reach::File(file) = &mut collector.from {
+            // Nobody is still writing what was laid out a moment ago.
+            file.settle = Span(0);
+        }
+    }
     config.ledger = crate::ledger::Config::Sqlite { path: dir.path().join("ledger.db") };
     config.listen = listen;
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}; another address: `bornright demo --listen 127.0.0.1:0`"))?;
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("cannot listen on {listen}; another address: `bornright demo --listen 127.0.0.1:0`"))?;
     let shared = Shared::new(&config, true, clock::now())?;
     let (writer, thread) = Writer::start(config.clone(), definitions, shared.clone()).await?;
     collect_all(&config, &writer).await?;

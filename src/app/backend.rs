@@ -80,7 +80,8 @@ impl Backend for Running {
                         return Err(QueryError::Bad(format!("`state` is `{state}`; expected compliant, non_compliant, unknown or waived")));
                     }
                     let now = self.gate.expose();
-                    let answer = self.writer.ask(move |p| Ok(findings(p, &query, now))).await.map_err(|e| QueryError::Internal(format!("{e:#}")))?;
+                    let answer =
+                        self.writer.ask(move |p| Ok(findings(p, &query, now))).await.map_err(|e| QueryError::Internal(format!("{e:#}")))?;
                     answer.map_err(QueryError::Bad)
                 }
                 QueryKind::Runs => {
@@ -158,7 +159,9 @@ fn runs(config: &ledger::Config, query: &Query) -> Result<serde_json::Value, Que
     let internal = |e: ledger::LedgerError| QueryError::Internal(e.to_string());
     let mut before = match &query.cursor {
         None => None,
-        Some(text) => Some(text.parse::<u64>().map_err(|_| QueryError::Bad(format!("`cursor` is `{text}`; expected the `next` of an earlier answer")))?),
+        Some(text) => Some(
+            text.parse::<u64>().map_err(|_| QueryError::Bad(format!("`cursor` is `{text}`; expected the `next` of an earlier answer")))?,
+        ),
     };
     if *config == ledger::Config::Memory {
         return Ok(json!({ "items": [], "next": null }));

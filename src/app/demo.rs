@@ -44,7 +44,11 @@ pub(crate) fn lay_out_definitions(root: &Path) -> anyhow::Result<()> {
 }
 
 /// Later scans of what an earlier one looked at: they come round after round, so that there is drift to see.
-const ROUNDS: &[&[&str]] = &[&["aws/prowler-1.ocsf.json.gz", "host/web-01-1.xccdf.xml.gz"], &["aws/prowler-2.ocsf.json.gz", "host/web-01-2.xccdf.xml.gz"], &["host/web-01-3.xccdf.xml.gz"]];
+const ROUNDS: &[&[&str]] = &[
+    &["aws/prowler-1.ocsf.json.gz", "host/web-01-1.xccdf.xml.gz"],
+    &["aws/prowler-2.ocsf.json.gz", "host/web-01-2.xccdf.xml.gz"],
+    &["host/web-01-3.xccdf.xml.gz"],
+];
 
 /// Lays the scans of `round` out under `root`, as if the scanners had just run. In round 0 everything that has only one
 /// scan comes too; in later rounds those are merely run again.

@@ -6,7 +6,9 @@ use super::gate::ClockGate;
 use crate::collectors::{Collected, Document, decode};
 use crate::config::{CollectorConfig, Config, Definitions};
 use crate::domain::account::DurationHistogram;
-use crate::domain::{Cause, Finding, Moment, Position, Problem, ProblemKind, ScannerInfo, ScopeTemplate, Severity, Span, WaiverOrigin, WaiverState};
+use crate::domain::{
+    Cause, Finding, Moment, Position, Problem, ProblemKind, ScannerInfo, ScopeTemplate, Severity, Span, WaiverOrigin, WaiverState,
+};
 use crate::evaluate::account::Episode;
 use crate::evaluate::{Account, Book, CollectorRules, Observed, PairTransition, Rules, WhereTest};
 use crate::formats::{self, Context, Flow, Format, FormatSpec, Limits, Sink};
@@ -94,7 +96,12 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(config: &Config, demo: bool, started_at: Moment) -> anyhow::Result<Shared> {
-        let gate = Arc::new(ClockGate::new(ledger::HighWaterMark::open(&config.ledger)?));
+        let mark = ledger::HighWaterMark::open(&config.ledger)?;
+        if mark.get() > started_at + Span::MINUTE {
+            let shown = mark.get();
+            tracing::warn!(%shown, now = %started_at, "counters were shown up to {shown}, which is later than now: the clock went back. They stand still until it gets there");
+        }
+        let gate = Arc::new(ClockGate::new(mark));
         let snapshot = Snapshot { started_at, demo, ..Snapshot::default() };
         Ok(Shared { gate, published: Arc::new(ArcSwap::from_pointee(snapshot)), started_at, demo })
     }
@@ -107,11 +114,13 @@ impl Pipeline {
         let Shared { gate, published, started_at, demo } = shared.clone();
         let mut ledger = Ledger::open(&config.ledger)?;
         let head = ledger.head().clone();
-        let mut restoring = Restoring { book: Book::default(), slots: HashMap::new(), counters: Vec::new(), episodes: Vec::new(), notes: HashMap::new(), lost: 0 };
+        let mut restoring = Restoring::default();
         ledger.restore(&mut restoring)?;
         let Restoring { mut book, slots, counters, episodes, notes, lost } = restoring;
         if lost > 0 {
-            anyhow::bail!("the ledger holds {lost} records that do not fit together; run `bornright ledger verify`, and restore a backup if it is broken");
+            anyhow::bail!(
+                "the ledger holds {lost} records that do not fit together; run `bornright ledger verify`, and restore a backup if it is broken"
+            );
         }
         let rules = compile_rules(&config, &definitions)?;
         let before: Option<(Vec<CollectorNote>, Vec<(String, String)>)> = notes.get("rules").and_then(|t| serde_json::from_str(t).ok());
@@ -146,7 +155,13 @@ impl Pipeline {
         let held = head.at.is_some();
         account.look(&book, at);
         let transitions = account.advance(&book, at);
-        let health = config.collectors.iter().map(|c| (c.name.clone(), notes.get(&format!("collector/{}", c.name)).and_then(|t| serde_json::from_str(t).ok()).unwrap_or_default())).collect();
+        let health = config
+            .collectors
+            .iter()
+            .map(|c| {
+                (c.name.clone(), notes.get(&format!("collector/{}", c.name)).and_then(|t| serde_json::from_str(t).ok()).unwrap_or_default())
+            })
+            .collect();
         let mut pipeline = Pipeline {
             ledger,
             book,
@@ -190,11 +205,6 @@ impl Pipeline {
         &self.book
     }
 
-    /// The account, for `gate` and `explain`.
-    pub(crate) fn account(&self) -> &Account {
-        &self.account
-    }
-
     /// Reads, judges, commits and shows one run.
     pub(crate) fn ingest(&mut self, collected: Collected) -> anyhow::Result<Applied> {
         let Some(collector) = self.config.collectors.iter().find(|c| c.name == collected.collector).cloned() else {
@@ -226,7 +236,11 @@ impl Pipeline {
         let violations_only = is_violations_only(&collector);
         if reading.findings == 0 && !(violations_only && complete && reading.read > 0) {
             if complete {
-                reading.problem(ProblemKind::Empty, &collector.name, "not one finding: an empty scan says nothing, and closes nothing".to_owned());
+                reading.problem(
+                    ProblemKind::Empty,
+                    &collector.name,
+                    "not one finding: an empty scan says nothing, and closes nothing".to_owned(),
+                );
             }
             complete = false;
         }
@@ -235,7 +249,8 @@ impl Pipeline {
         let late = self.account.advance(&self.book, at);
         let overrides = Account::overrides(&late);
         let health = self.health.entry(collector.name.clone()).or_default();
-        let versions: BTreeMap<String, String> = self.definitions.controls().map(|c| (c.id.clone(), format!("{} {}", c.set, c.version))).collect();
+        let versions: BTreeMap<String, String> =
+            self.definitions.controls().map(|c| (c.id.clone(), format!("{} {}", c.set, c.version))).collect();
         let scanner = reading.scanner.as_ref().map(|s| (s.name.clone(), s.version.clone(), s.rule_set.clone()));
         let scanner_changed = health.scanner.is_some() && scanner.is_some() && health.scanner != scanner;
         let mapping_changed = !health.mapping_digest.is_empty() && health.mapping_digest != collector.mapping_digest;
@@ -263,11 +278,22 @@ impl Pipeline {
         }
         if stats.unplaced > 0 {
             let template = collector.scope.as_ref().unwrap_or(&self.config.scope);
-            let message = format!("{} findings fill no scope `{}`; they are shown under `{}`", stats.unplaced, template.source(), ScopeTemplate::UNPLACED);
+            let message = format!(
+                "{} findings fill no scope `{}`; they are shown under `{}`",
+                stats.unplaced,
+                template.source(),
+                ScopeTemplate::UNPLACED
+            );
             reading.problem(ProblemKind::Incomplete, &collector.name, message);
         }
         let usable = reading.findings > 0 || complete;
-        let outcome = if complete { 0 } else if usable { 1 } else { 2 };
+        let outcome = if complete {
+            0
+        } else if usable {
+            1
+        } else {
+            2
+        };
         let health = self.health.entry(collector.name.clone()).or_default();
         health.up = Some(usable);
         health.complete = complete;
@@ -367,8 +393,16 @@ impl Pipeline {
         self.publish();
     }
 
-    fn read_document(&mut self, collector: &CollectorConfig, collected: &Collected, document: &Document, subjects: Option<&mut HashSet<String>>, reading: &mut Reading) {
-        let default_time = document.modified.unwrap_or(collected.finished);
+    fn read_document(
+        &mut self,
+        collector: &CollectorConfig,
+        collected: &Collected,
+        document: &Document,
+        subjects: Option<&mut HashSet<String>>,
+        reading: &mut Reading,
+    ) {
+        // A document without a time of its own cannot be newer than the moment somebody went for it.
+        let default_time = document.modified.unwrap_or(collected.started);
         let custodian = collector.format_name == Format::CloudCustodian.word();
         let opened = open_document(document, custodian);
         let (mut input, hasher) = match opened {
@@ -420,7 +454,9 @@ impl Pipeline {
             }
         }
         match evidence_of(document, custodian, input, &hasher) {
-            Ok((sha256, bytes)) => reading.evidence.push(Evidence { name: document.name.clone(), sha256, bytes, observed_at: newest.or(document.modified) }),
+            Ok((sha256, bytes)) => {
+                reading.evidence.push(Evidence { name: document.name.clone(), sha256, bytes, observed_at: newest.or(document.modified) })
+            }
             Err(e) => {
                 reading.complete = false;
                 reading.problem(ProblemKind::Unreachable, &document.name, format!("its digest could not be taken: {e}"));
@@ -478,7 +514,10 @@ impl Pipeline {
             changes.definitions = self.definitions.documents.clone();
             changes.control_versions = self.definitions.controls().map(|c| (c.id.clone(), c.set.clone(), c.version.clone())).collect();
             let collectors: Vec<CollectorNote> = self.config.collectors.iter().map(CollectorNote::of).collect();
-            changes.notes.push(("rules".to_owned(), serde_json::to_string(&(collectors, &self.definitions.documents)).context("writing down the rules in force")?));
+            changes.notes.push((
+                "rules".to_owned(),
+                serde_json::to_string(&(collectors, &self.definitions.documents)).context("writing down the rules in force")?,
+            ));
             changes.notes.push(("definitions_digest".to_owned(), digest.clone()));
         }
         let (slots, gone, weights) = {
@@ -487,7 +526,8 @@ impl Pipeline {
         };
         changes.gone = gone;
         changes.weights = weights;
-        let words: Vec<Vec<u64>> = slots.iter().map(|s| self.book.resources().entries(*s).iter().map(|e| e.at_rest().0).collect()).collect();
+        let words: Vec<Vec<u64>> =
+            slots.iter().map(|s| self.book.resources().entries(*s).iter().map(|e| e.at_rest().0).collect()).collect();
         changes.resources = slots
             .iter()
             .zip(&words)
@@ -528,7 +568,13 @@ impl Pipeline {
                 .iter()
                 .enumerate()
                 .skip(bindings)
-                .map(|(i, s)| ledger::Binding { id: i as u32, control: s.control, collector: s.collector, check: s.check, population: s.population })
+                .map(|(i, s)| ledger::Binding {
+                    id: i as u32,
+                    control: s.control,
+                    collector: s.collector,
+                    check: s.check,
+                    population: s.population,
+                })
                 .collect(),
             rows: b.rows().iter().skip(rows).map(|r| ledger::RowName { control: r.control, scope: r.scope, shown: r.shown }).collect(),
         }
@@ -613,7 +659,10 @@ impl Pipeline {
             }
             if scope_index[slot.shown as usize] == u32::MAX {
                 scope_index[slot.shown as usize] = scopes.len() as u32;
-                scopes.push(ScopeView { name: self.book.scopes().get(slot.shown).to_owned(), parts: self.book.scope_parts(slot.shown).to_vec() });
+                scopes.push(ScopeView {
+                    name: self.book.scopes().get(slot.shown).to_owned(),
+                    parts: self.book.scope_parts(slot.shown).to_vec(),
+                });
             }
             let mut row = row.clone();
             row.control = control_index[slot.control as usize];
@@ -813,7 +862,8 @@ fn compile_where(path: &str) -> Result<WhereTest, String> {
 
 fn compile_rules(config: &Config, definitions: &Definitions) -> anyhow::Result<Rules> {
     let collectors = config.collectors.iter().map(|c| CollectorNote::of(c).rules()).collect();
-    Rules::compile(definitions.controls().cloned().collect::<Vec<_>>(), collectors, definitions.waivers.clone(), &compile_where).map_err(anyhow::Error::msg)
+    Rules::compile(definitions.controls().cloned().collect::<Vec<_>>(), collectors, definitions.waivers.clone(), &compile_where)
+        .map_err(anyhow::Error::msg)
 }
 
 /// What a run's documents came to, together.
@@ -891,7 +941,13 @@ impl Sink for BookSink<'_> {
             finding
         };
         self.newest = self.newest.max(finding.observed_at);
-        self.book.observe(Observed { finding, fields: self.fields, default_time: self.default_time, scope: self.scope, source: self.source });
+        self.book.observe(Observed {
+            finding,
+            fields: self.fields,
+            default_time: self.default_time,
+            scope: self.scope,
+            source: self.source,
+        });
         Flow::More
     }
 
@@ -931,7 +987,8 @@ fn open_document(document: &Document, custodian: bool) -> io::Result<(Box<dyn Bu
             }
             Ok(None)
         };
-        let metadata = part("metadata.json")?.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the policy's directory has no metadata.json"))?;
+        let metadata =
+            part("metadata.json")?.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the policy's directory has no metadata.json"))?;
         let resources = part("resources.json")?;
         let envelope = formats::cloud_custodian::envelope(metadata, resources);
         return Ok((Box::new(io::BufReader::new(envelope)), hasher));
@@ -969,7 +1026,22 @@ fn digest_file(path: &Path) -> io::Result<(String, u64)> {
     }
 }
 
+/// What the ledger holds, under today's rules, to look at. The exporter may be at work beside it.
+pub(crate) fn held(config: &Config, definitions: &Definitions) -> anyhow::Result<(Book, Head)> {
+    let mut ledger = Ledger::open_to_read(&config.ledger)?;
+    let mut restoring = Restoring::default();
+    ledger.restore(&mut restoring)?;
+    let mut book = restoring.book;
+    book.restored(ledger.head().last_resource);
+    for (binding, at) in restoring.notes.get("ran").and_then(|t| serde_json::from_str::<Vec<(u32, i64)>>(t).ok()).unwrap_or_default() {
+        book.restore_ran(binding, Moment(at));
+    }
+    book.adopt(compile_rules(config, definitions)?, config.series_limit);
+    Ok((book, ledger.head().clone()))
+}
+
 /// Takes a ledger's content back.
+#[derive(Default)]
 struct Restoring {
     book: Book,
     slots: HashMap<u32, u32>,
@@ -1019,7 +1091,13 @@ impl ledger::Restore for Restoring {
     }
 }
 
-fn restore_account(account: &mut Account, book: &Book, counters: Vec<CounterRow>, episodes: Vec<ledger::Episode>, durations: Option<&String>) {
+fn restore_account(
+    account: &mut Account,
+    book: &Book,
+    counters: Vec<CounterRow>,
+    episodes: Vec<ledger::Episode>,
+    durations: Option<&String>,
+) {
     account.rows.resize_with(book.rows().len(), Default::default);
     for c in counters {
         let Some(row) = book.row(c.control, c.scope) else { continue };
@@ -1046,12 +1124,24 @@ fn restore_account(account: &mut Account, book: &Book, counters: Vec<CounterRow>
         }
     }
     let resources = book.resources();
-    let scope_of: HashMap<u32, u32> = if episodes.is_empty() { HashMap::new() } else { resources.live().into_iter().map(|s| (resources.id(s), resources.scope(s))).collect() };
+    let scope_of: HashMap<u32, u32> = if episodes.is_empty() {
+        HashMap::new()
+    } else {
+        resources.live().into_iter().map(|s| (resources.id(s), resources.scope(s))).collect()
+    };
     for e in episodes {
         let Some(row) = scope_of.get(&e.resource).and_then(|s| book.row(e.control, *s)) else { continue };
         account.episodes.insert(
             (e.resource, e.control),
-            Episode { opened: e.opened, deadline: e.deadline, closed: e.closed, counted: e.counted, fixed: e.closed.is_some(), severity: e.severity, row },
+            Episode {
+                opened: e.opened,
+                deadline: e.deadline,
+                closed: e.closed,
+                counted: e.counted,
+                fixed: e.closed.is_some(),
+                severity: e.severity,
+                row,
+            },
         );
     }
     if let Some(list) = durations.and_then(|t| serde_json::from_str::<Vec<(Vec<u64>, u64)>>(t).ok()) {

@@ -20,11 +20,15 @@ pub(crate) struct Writer(Sender<Ask>);
 
 impl Writer {
     /// Opens the ledger and starts the thread. The handle's last copy ends it.
-    pub(crate) async fn start(config: Config, definitions: Definitions, shared: Shared) -> anyhow::Result<(Writer, std::thread::JoinHandle<()>)> {
+    pub(crate) async fn start(
+        config: Config,
+        definitions: Definitions,
+        shared: Shared,
+    ) -> anyhow::Result<(Writer, std::thread::JoinHandle<()>)> {
         let (asks, inbox) = channel::<Ask>();
         let (opened, result) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(move || {
-            match Pipeline::open(config, definitions, &shared) {
+        let thread =
+            std::thread::Builder::new().name("writer".to_owned()).spawn(move || match Pipeline::open(config, definitions, &shared) {
                 Ok(pipeline) => {
                     let _ = opened.send(Ok(()));
                     work(pipeline, &inbox, &shared);
@@ -32,14 +36,16 @@ impl Writer {
                 Err(e) => {
                     let _ = opened.send(Err(e));
                 }
-            }
-        })?;
+            })?;
         result.await.map_err(|_| anyhow::anyhow!("the writer died while it opened the ledger"))??;
         Ok((Writer(asks), thread))
     }
 
     /// Asks the writer something and waits for the answer.
-    pub(crate) async fn ask<T: Send + 'static>(&self, question: impl FnOnce(&mut Pipeline) -> anyhow::Result<T> + Send + 'static) -> anyhow::Result<T> {
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Pipeline) -> anyhow::Result<T> + Send + 'static,
+    ) -> anyhow::Result<T> {
         let (answer, receive) = oneshot::channel();
         let ask: Ask = Box::new(move |pipeline| match question(pipeline) {
             Ok(value) => {

@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit status: 0 all objectives hold, 1 some do not, 2 could not tell (an objective without evidence, a collector that brought nothing or not everything).")]
+#[command(
+    after_help = "Exit status: 0 all objectives hold, 1 some do not, 2 could not tell (an objective without evidence, a collector that brought nothing or not everything)."
+)]
 pub(crate) struct Args {
     /// The configuration; default: bornright.yaml in the working directory
     #[arg(long, value_name = "FILE")]
@@ -26,7 +28,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let incomplete: Vec<&CollectorView> = snapshot.collectors.iter().filter(|c| c.reach != "push" && !c.complete).collect();
     let fails = slos.iter().any(|s| s.holds == Some(false));
     let unsure = slos.is_empty() || slos.iter().any(|s| s.holds.is_none()) || !incomplete.is_empty();
-    let code = if fails { 1 } else if unsure { 2 } else { 0 };
+    let code = if fails {
+        1
+    } else if unsure {
+        2
+    } else {
+        0
+    };
     let mut out = std::io::stdout().lock();
     match args.output {
         Output::Json => {

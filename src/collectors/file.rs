@@ -1053,6 +1053,34 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_report_just_written_is_waited_for_once_and_then_read() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("fresh.json"), "[]").unwrap();
+        let begin = tokio::time::Instant::now();
+        let collected = collect("c", &config(&["*.json"]), false, dir.path(), &Arc::default(), begin + LONG).await;
+        assert!(collected.complete, "{collected:?}");
+        assert_eq!((collected.documents.len(), begin.elapsed().as_secs()), (1, 5));
+        // No time for a second look: it is left alone, and said.
+        let soon = tokio::time::Instant::now() + Duration::from_secs(3);
+        let collected = collect("c", &config(&["*.json"]), false, dir.path(), &Arc::default(), soon).await;
+        assert!(!collected.complete && collected.documents.is_empty());
+        assert_eq!(collected.problems[0].kind, ProblemKind::Truncated);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_path_is_understood_or_refused(path in ".{0,40}", name in "[^/]{1,20}") {
+            if let Ok(pattern) = Pattern::parse(&path) {
+                for part in &pattern.parts {
+                    if let Part::Wild { regex, .. } = part {
+                        regex.captures(&name);
+                    }
+                }
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_file_system_that_hangs_costs_one_thread_and_a_problem() {
         let state: Arc<State> = Arc::default();
         // Another thread hangs in its look until the test is over.

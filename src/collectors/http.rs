@@ -812,6 +812,13 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_link_header_is_read_or_passed_over(header in "[<>;,\"=a-zé ]{0,60}") {
+            next_link(&header);
+        }
+    }
+
     #[test]
     fn a_value_is_found_in_a_page_by_its_path() {
         let page = r#"{"items":[{"id":1},{"id":"x"}],"paging":{"next":"/p?2","cursor":17,"a/b":true,"none":null,"empty":[]}} {"more":1}"#;

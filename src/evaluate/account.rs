@@ -134,7 +134,11 @@ pub fn survey(book: &Book, at: Moment, horizon: Moment) -> Survey {
             let clean = clean[control as usize];
             let state_at = |t: Moment| -> Option<State> {
                 // One observation is by far the most common: spare it the machinery.
-                let voice = if let [one] = pair { judge::voice(*one, &terms_of(one.binding()), clean, t) } else { judge::combine(how, pair, &terms_of, clean, t) };
+                let voice = if let [one] = pair {
+                    judge::voice(*one, &terms_of(one.binding()), clean, t)
+                } else {
+                    judge::combine(how, pair, &terms_of, clean, t)
+                };
                 book.state_from(voice?, slot, rule, t, rules)
             };
             let state = state_at(at);
@@ -183,7 +187,10 @@ pub fn survey(book: &Book, at: Moment, horizon: Moment) -> Survey {
             for &t in &points {
                 let to = state_at(t);
                 if to != from {
-                    let waiver = matches!((from, to), (Some(State::Waived), Some(State::NonCompliant)) | (Some(State::NonCompliant), Some(State::Waived)));
+                    let waiver = matches!(
+                        (from, to),
+                        (Some(State::Waived), Some(State::NonCompliant)) | (Some(State::NonCompliant), Some(State::Waived))
+                    );
                     out.schedule.push(Scheduled {
                         at: t,
                         row,
@@ -211,9 +218,9 @@ pub fn survey(book: &Book, at: Moment, horizon: Moment) -> Survey {
 /// Whether two collectors' fresh verdicts contradict each other.
 fn disagree(book: &Book, pair: &[Entry], terms: &dyn Fn(u32) -> judge::BindingTerms, at: Moment) -> bool {
     let verdicts = || {
-        pair.iter().filter(|e| matches!(e.verdict(), Verdict::Pass | Verdict::Fail) && at < e.seen() + terms(e.binding()).max_age).map(|e| {
-            (book.bindings()[e.binding() as usize].collector, e.verdict())
-        })
+        pair.iter()
+            .filter(|e| matches!(e.verdict(), Verdict::Pass | Verdict::Fail) && at < e.seen() + terms(e.binding()).max_age)
+            .map(|e| (book.bindings()[e.binding() as usize].collector, e.verdict()))
     };
     let worst_of = |collector: u32| {
         if verdicts().any(|(c, v)| c == collector && v == Verdict::Fail) { Verdict::Fail } else { Verdict::Pass }
@@ -338,7 +345,11 @@ impl Account {
     pub fn changes(&self) -> Vec<account::Change> {
         let mut out: Vec<account::Change> = self.survey.schedule[self.next.min(self.survey.schedule.len())..]
             .iter()
-            .map(|s| account::Change { row: s.row, at: s.at, what: ChangeKind::Move { from: s.change.from, to: s.change.to, weight: s.change.weight } })
+            .map(|s| account::Change {
+                row: s.row,
+                at: s.at,
+                what: ChangeKind::Move { from: s.change.from, to: s.change.to, weight: s.change.weight },
+            })
             .collect();
         for e in self.episodes.values() {
             if let Some(d) = e.deadline.filter(|d| e.closed.is_none() && !e.counted && self.at < *d && *d <= self.horizon) {
@@ -354,7 +365,9 @@ impl Account {
         };
         out.sort_by_key(order);
         out.dedup_by(|b, a| match (&mut a.what, b.what) {
-            (ChangeKind::Move { from, to, weight }, ChangeKind::Move { from: f, to: t, weight: w }) if (a.row, a.at, *from, *to) == (b.row, b.at, f, t) => {
+            (ChangeKind::Move { from, to, weight }, ChangeKind::Move { from: f, to: t, weight: w })
+                if (a.row, a.at, *from, *to) == (b.row, b.at, f, t) =>
+            {
                 *weight = weight.saturating_add(w);
                 true
             }

@@ -357,7 +357,11 @@ impl Book {
             return Seen::Unmapped;
         }
         if name.is_empty() || name.len() > MAX_RESOURCE_ID {
-            let what = if name.is_empty() { "no resource id".to_owned() } else { format!("a resource id of {} bytes (at most {MAX_RESOURCE_ID})", name.len()) };
+            let what = if name.is_empty() {
+                "no resource id".to_owned()
+            } else {
+                format!("a resource id of {} bytes (at most {MAX_RESOURCE_ID})", name.len())
+            };
             run.stats.problem(ProblemKind::Incomplete, o.source, format!("a finding of check {} has {what}", f.check));
             return Seen::Refused;
         }
@@ -386,7 +390,11 @@ impl Book {
     fn evidence_time(&self, run: &mut RunState, o: &Observed<'_>) -> Moment {
         let time = match o.finding.observed_at {
             Some(t) if t > run.at + CLOCK_SKEW => {
-                run.stats.problem(ProblemKind::Time, o.source, format!("observed_at {t} lies in the future; the document's own time is used"));
+                run.stats.problem(
+                    ProblemKind::Time,
+                    o.source,
+                    format!("observed_at {t} lies in the future; the document's own time is used"),
+                );
                 o.default_time
             }
             Some(t) => t,
@@ -562,7 +570,17 @@ impl Book {
             let old = first.map_or_else(|| self.state_of(slot, control, run.at), |d| d.old);
             if old.is_some() {
                 let scope = self.resources.slots[slot as usize].scope;
-                run.moved.push(Change { slot, resource, control, scope, from: old, to: None, cause: Cause::Resource, evidence_at: None, weight: held });
+                run.moved.push(Change {
+                    slot,
+                    resource,
+                    control,
+                    scope,
+                    from: old,
+                    to: None,
+                    cause: Cause::Resource,
+                    evidence_at: None,
+                    weight: held,
+                });
                 run.dirty.retain(|d| !(d.slot == slot && d.control == control));
                 run.dirty.push(Dirty { slot, control, order: 0, old: None });
             }
@@ -602,7 +620,17 @@ impl Book {
             if weight != 1 && alone && !first {
                 let s = &self.resources.slots[slot as usize];
                 let cause = Cause::DeletedResource;
-                run.moved.push(Change { slot, resource: s.id, control, scope: s.scope, from: old, to: None, cause, evidence_at: None, weight });
+                run.moved.push(Change {
+                    slot,
+                    resource: s.id,
+                    control,
+                    scope: s.scope,
+                    from: old,
+                    to: None,
+                    cause,
+                    evidence_at: None,
+                    weight,
+                });
             } else if !first {
                 run.dirty.push(Dirty { slot, control, order: u32::MAX, old });
             }
@@ -684,7 +712,11 @@ impl Book {
     }
 
     pub(crate) fn terms(&self, binding: u32) -> BindingTerms {
-        self.bindings[binding as usize].terms.unwrap_or(BindingTerms { max_age: Span(0), grace: Span(u64::MAX >> 1), trust_suppressions: false })
+        self.bindings[binding as usize].terms.unwrap_or(BindingTerms {
+            max_age: Span(0),
+            grace: Span(u64::MAX >> 1),
+            trust_suppressions: false,
+        })
     }
 
     /// Whether the violation sources of a control with a population are known to have run.
@@ -725,7 +757,7 @@ impl Book {
     }
 
     /// How many resources a pair stands for: 1, except for sources that give only numbers.
-    pub(crate) fn pair_weight(&self, slot: u32, control: u32) -> u32 {
+    pub fn pair_weight(&self, slot: u32, control: u32) -> u32 {
         if self.weights.is_empty() {
             return 1;
         }
@@ -752,7 +784,8 @@ impl Book {
             return Some(b);
         }
         let id = u32::try_from(self.bindings.len()).ok().filter(|b| *b <= Entry::MAX_BINDING)?;
-        let mut slot = BindingSlot { control, collector, check, population: candidate.population, terms: None, ran_at: None, weighted: false };
+        let mut slot =
+            BindingSlot { control, collector, check, population: candidate.population, terms: None, ran_at: None, weighted: false };
         slot.terms = self.terms_for(&slot);
         self.bindings.push(slot);
         self.binding_index.insert((control, collector, check, candidate.population), id);
@@ -842,14 +875,16 @@ impl Book {
         self.drop_unasked();
         let mut changes = Vec::new();
         for (slot, control, old) in before {
-            let version = |r: &Rules| r.control(self.controls.get(control)).map(|i| (r.controls[i].set.clone(), r.controls[i].version.clone()));
+            let version =
+                |r: &Rules| r.control(self.controls.get(control)).map(|i| (r.controls[i].set.clone(), r.controls[i].version.clone()));
             let cause = if version(&old_rules) != version(&self.rules) { Cause::Control } else { Cause::Mapping };
             let new = self.state_of(slot, control, at);
             if old == new {
                 continue;
             }
             // A change between failing and waived, with the same control, is the waiver's doing.
-            let waiver = matches!((old, new), (Some(State::NonCompliant), Some(State::Waived)) | (Some(State::Waived), Some(State::NonCompliant)));
+            let waiver =
+                matches!((old, new), (Some(State::NonCompliant), Some(State::Waived)) | (Some(State::Waived), Some(State::NonCompliant)));
             let mut one = Vec::new();
             self.push_change(&mut one, slot, control, old, at, if waiver { Cause::Waiver } else { cause });
             for c in &mut one {
@@ -866,7 +901,8 @@ impl Book {
             .bindings
             .iter()
             .map(|b| {
-                let (Some(rule), Some(collector)) = (self.control_rule[b.control as usize], self.collector_rule[b.collector as usize]) else {
+                let (Some(rule), Some(collector)) = (self.control_rule[b.control as usize], self.collector_rule[b.collector as usize])
+                else {
                     return true;
                 };
                 let asked = self.rules.candidates(collector as usize, self.checks.get(b.check));
@@ -1000,7 +1036,13 @@ impl Book {
     }
 
     /// Takes names back from the ledger, in the order of their ids.
-    pub fn restore_names(&mut self, controls: &[String], collectors: &[String], checks: &[String], scopes: Vec<(String, Vec<(String, String)>)>) {
+    pub fn restore_names(
+        &mut self,
+        controls: &[String],
+        collectors: &[String],
+        checks: &[String],
+        scopes: Vec<(String, Vec<(String, String)>)>,
+    ) {
         let rules = std::mem::take(&mut self.rules);
         for (names, list) in [(&mut self.controls, controls), (&mut self.collectors, collectors), (&mut self.checks, checks)] {
             *names = Names::default();

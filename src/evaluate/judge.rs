@@ -59,13 +59,7 @@ pub fn voice(entry: Entry, terms: &BindingTerms, clean: CleanSources, now: Momen
 }
 
 /// What all observations of one (control, resource) say together at `now`.
-pub fn combine(
-    how: Combine,
-    entries: &[Entry],
-    terms: &dyn Fn(u32) -> BindingTerms,
-    clean: CleanSources,
-    now: Moment,
-) -> Option<Voice> {
+pub fn combine(how: Combine, entries: &[Entry], terms: &dyn Fn(u32) -> BindingTerms, clean: CleanSources, now: Moment) -> Option<Voice> {
     let voices = entries.iter().filter_map(|e| voice(*e, &terms(e.binding()), clean, now).map(|v| (*e, v)));
     match how {
         Combine::Worst => voices.map(|(_, v)| v).max(),
@@ -87,7 +81,14 @@ pub fn combine(
 }
 
 /// The instants after `from` at which time alone may change what these observations say.
-pub fn turning_points(entries: &[Entry], terms: &dyn Fn(u32) -> BindingTerms, clean: CleanSources, from: Moment, until: Moment, out: &mut Vec<Moment>) {
+pub fn turning_points(
+    entries: &[Entry],
+    terms: &dyn Fn(u32) -> BindingTerms,
+    clean: CleanSources,
+    from: Moment,
+    until: Moment,
+    out: &mut Vec<Moment>,
+) {
     let mut add = |at: Moment| {
         if from < at && at <= until {
             out.push(at);

@@ -3,7 +3,8 @@
 
 use super::*;
 use crate::domain::{
-    Cause, CheckResult, CheckSelector, Combine, Control, Counts, Finding, Lifecycle, Moment, Nature, Population, ScopeTemplate, Severity, Span, State, Waiver,
+    Cause, CheckResult, CheckSelector, Combine, Control, Counts, Finding, Lifecycle, Moment, Nature, Population, ScopeTemplate, Severity,
+    Span, State, Waiver,
 };
 use proptest::prelude::*;
 
@@ -372,7 +373,14 @@ fn surplus_scopes_are_folded_for_good_and_lose_nothing() {
         })
         .collect();
     w.run_with("a", at(0.0), true, &list);
-    let shown: Vec<(String, u64)> = w.book.rows().iter().enumerate().filter(|(i, r)| r.row as usize == *i).map(|(i, r)| (w.book.scopes().get(r.shown).to_owned(), w.account.rows[i].counts.0[0])).collect();
+    let shown: Vec<(String, u64)> = w
+        .book
+        .rows()
+        .iter()
+        .enumerate()
+        .filter(|(i, r)| r.row as usize == *i)
+        .map(|(i, r)| (w.book.scopes().get(r.shown).to_owned(), w.account.rows[i].counts.0[0]))
+        .collect();
     assert_eq!(shown, [("acct0".to_owned(), 1), ("acct1".to_owned(), 1), ("__other__".to_owned(), 3)]);
     assert_eq!(w.book.folded(), 3);
 }
@@ -415,7 +423,8 @@ fn new_rules_drop_what_is_no_longer_asked_and_say_so() {
 fn states_of_a_million_pairs_take_tens_of_bytes() {
     let controls: Vec<Control> = (0..50).map(|i| control(&format!("c{i}"), &[&format!("k{i}")])).collect();
     let mut w = World::of(controls, vec![]);
-    let ids: Vec<String> = (0..2000).map(|i| format!("arn:aws:service:eu-west-1:123456789012:some-resource/of-a-usual-length-{i:06}")).collect();
+    let ids: Vec<String> =
+        (0..2000).map(|i| format!("arn:aws:service:eu-west-1:123456789012:some-resource/of-a-usual-length-{i:06}")).collect();
     let mut list = Vec::new();
     for k in 0..10 {
         for (i, id) in ids.iter().enumerate() {
@@ -485,7 +494,8 @@ fn play(steps: &[Step], looks: bool, backwards: bool) -> World {
             }
         }
         now += s.minutes;
-        let mut list: Vec<(&str, String, CheckResult)> = s.findings.iter().map(|(c, r, v)| (checks[*c as usize], format!("r{r}"), results[*v as usize])).collect();
+        let mut list: Vec<(&str, String, CheckResult)> =
+            s.findings.iter().map(|(c, r, v)| (checks[*c as usize], format!("r{r}"), results[*v as usize])).collect();
         if backwards {
             list.reverse();
         }

@@ -12,7 +12,8 @@ pub fn compile(path: &str) -> Result<impl Fn(&[u8]) -> bool + Send + Sync + use<
     let query = parse_json_path(path).map_err(|e| format!("`{path}` is not a JSONPath: {e}"))?;
     Ok(move |raw: &[u8]| {
         let Ok(value) = serde_json::from_slice::<serde_json::Value>(raw) else { return false };
-        js_path_process(&query, &value).is_ok_and(|hits| hits.iter().any(|h| !h.clone().val().is_null() && *h.clone().val() != serde_json::Value::Bool(false)))
+        js_path_process(&query, &value)
+            .is_ok_and(|hits| hits.iter().any(|h| !h.clone().val().is_null() && *h.clone().val() != serde_json::Value::Bool(false)))
     })
 }
 

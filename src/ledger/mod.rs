@@ -92,8 +92,7 @@ pub enum RecordKind {
 
 impl RecordKind {
     /// Every kind.
-    pub const ALL: [RecordKind; 5] =
-        [RecordKind::Start, RecordKind::Run, RecordKind::Tick, RecordKind::Definitions, RecordKind::Prune];
+    pub const ALL: [RecordKind; 5] = [RecordKind::Start, RecordKind::Run, RecordKind::Tick, RecordKind::Definitions, RecordKind::Prune];
 
     /// The word in the file, in exports and in documents.
     pub const fn word(self) -> &'static str {

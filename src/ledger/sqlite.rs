@@ -68,6 +68,35 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// Opens the ledger to look at, as of now: no lock is taken, the writer may be at work, and nothing can be written.
+    ///
+    /// # Errors
+    /// There is no such file, or it is none of ours.
+    pub fn open_to_read(config: &Config) -> Result<Ledger, LedgerError> {
+        let Config::Sqlite { path } = config else {
+            return Err(LedgerError::Unusable {
+                path: "in memory".to_owned(),
+                message: "nothing is kept; configure `ledger: { sqlite: … }`".to_owned(),
+            });
+        };
+        let db = open_to_read(path)?;
+        let path = path.display().to_string();
+        // One transaction, so that everything read belongs to one record.
+        db.execute_batch("BEGIN").map_err(|e| fault(&path, e))?;
+        let mut ledger = Ledger {
+            db,
+            path,
+            head: Head::default(),
+            last_resource: -1,
+            last_transition: 0,
+            kinds: HashMap::new(),
+            prints: None,
+            _lock: None,
+        };
+        ledger.reload().map_err(|e| fault(&ledger.path, e))?;
+        Ok(ledger)
+    }
+
     fn prepare(&mut self, empty: bool) -> rusqlite::Result<()> {
         settle(&self.db)?;
         // Readers of other processes hold the lock for moments only; five seconds is a sick disk.
@@ -116,11 +145,8 @@ impl Ledger {
             }
         }
         let Some(head) = last_header(&self.db).map_err(sql)? else { return Ok(()) };
-        let before: Option<String> = self
-            .db
-            .query_row("SELECT hash FROM records WHERE sequence = ?1", [head.sequence - 1], |r| r.get(0))
-            .optional()
-            .map_err(sql)?;
+        let before: Option<String> =
+            self.db.query_row("SELECT hash FROM records WHERE sequence = ?1", [head.sequence - 1], |r| r.get(0)).optional().map_err(sql)?;
         if head.hash_after(before.as_deref().unwrap_or(NO_HASH)) != head.hash {
             return Err(damaged(&self.path, &format!("record {} does not follow from the one before it", head.sequence)));
         }
@@ -174,14 +200,16 @@ impl Ledger {
         let mut rows = query.query([]).map_err(sql)?;
         let mut words: Vec<u64> = Vec::new();
         while let Some(row) = rows.next().map_err(sql)? {
-            let read = |row: &Row<'_>| -> rusqlite::Result<(u32, i64, u32, i64)> {
-                Ok((row.get(0)?, row.get(2)?, row.get(3)?, row.get(4)?))
-            };
+            let read =
+                |row: &Row<'_>| -> rusqlite::Result<(u32, i64, u32, i64)> { Ok((row.get(0)?, row.get(2)?, row.get(3)?, row.get(4)?)) };
             let (id, kind, scope, first_seen) = read(row).map_err(sql)?;
             let name = row.get_ref(1).and_then(|v| Ok(v.as_str()?)).map_err(sql)?;
             let blob = row.get_ref(5).and_then(|v| Ok(v.as_blob()?)).map_err(sql)?;
             if !unpack(blob, &mut words) {
-                return Err(damaged(&self.path, &format!("the observations of resource {id} are {} bytes, not a multiple of 8", blob.len())));
+                return Err(damaged(
+                    &self.path,
+                    &format!("the observations of resource {id} are {} bytes, not a multiple of 8", blob.len()),
+                ));
             }
             let kind = usize::try_from(kind).ok().and_then(|k| kinds.get(k)).map_or("", String::as_str);
             into.resource(ResourceRow { id, name, kind, scope, first_seen: Moment(first_seen), entries: &words });
@@ -392,16 +420,24 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection, LedgerError> {
     db.busy_timeout(std::time::Duration::from_secs(5)).map_err(|e| fault(&name, e))?;
     match whose(&db, &name)? {
         Whose::Ours => Ok(db),
-        Whose::Nobodys => Err(LedgerError::Unusable { path: name, message: "the file is empty; nothing was ever recorded in it".to_owned() }),
+        Whose::Nobodys => {
+            Err(LedgerError::Unusable { path: name, message: "the file is empty; nothing was ever recorded in it".to_owned() })
+        }
     }
 }
 
 /// An error of SQLite in words a person can act upon.
 pub(super) fn fault(path: &str, source: rusqlite::Error) -> LedgerError {
+    use rusqlite::Error as E;
+    if let E::IntegralValueOutOfRange(..) | E::InvalidColumnType(..) | E::FromSqlConversionFailure(..) | E::Utf8Error(..) = &source {
+        // Our tables take no such value from us.
+        return damaged(path, &source.to_string());
+    }
     match source.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => LedgerError::Unusable {
             path: path.to_owned(),
-            message: "this is not a SQLite database, or its first page is damaged; name another file, or restore it from a backup".to_owned(),
+            message: "this is not a SQLite database, or its first page is damaged; name another file, or restore it from a backup"
+                .to_owned(),
         },
         Some(ErrorCode::DatabaseCorrupt) => damaged(path, &source.to_string()),
         _ => LedgerError::Sqlite { path: path.to_owned(), source },
@@ -509,7 +545,8 @@ fn read_names(db: &Connection) -> rusqlite::Result<NewNames> {
     let simple = |table: &str| -> rusqlite::Result<Vec<(u32, String)>> {
         db.prepare(&format!("SELECT id, name FROM {table} ORDER BY id"))?.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect()
     };
-    let mut names = NewNames { controls: simple("controls")?, collectors: simple("collectors")?, checks: simple("checks")?, ..NewNames::default() };
+    let mut names =
+        NewNames { controls: simple("controls")?, collectors: simple("collectors")?, checks: simple("checks")?, ..NewNames::default() };
     names.scopes = simple("scopes")?.into_iter().map(|(id, name)| (id, name, Vec::new())).collect();
     each(db, "SELECT scope, field, value FROM scope_parts ORDER BY scope, ordinal", |r| {
         let scope: u32 = r.get(0)?;
@@ -555,6 +592,9 @@ pub(super) fn read_counters(db: &Connection, at: Option<Moment>) -> rusqlite::Re
             transitions: canonical::read_transition_counts(r.get_ref(16)?.as_str()?).ok_or_else(|| wrong(16))?,
         };
         let as_of = Moment(r.get(2)?);
+        if at.is_some_and(|at| as_of > at) {
+            return Err(rusqlite::Error::IntegralValueOutOfRange(2, as_of.0));
+        }
         canonical::advance(&mut row, as_of, at.unwrap_or(as_of));
         list.push(row);
         Ok(())
@@ -708,8 +748,14 @@ fn write_names(tx: &Transaction<'_>, sequence: i64, record: &Record, changes: &C
     simple(&mut f, "INSERT INTO collectors VALUES(?1, ?2, ?3)", "collector", &names.collectors)?;
     simple(&mut f, "INSERT INTO checks VALUES(?1, ?2, ?3)", "check", &names.checks)?;
     for b in by_id(&names.bindings, |b| b.id) {
-        tx.prepare_cached("INSERT INTO bindings VALUES(?1, ?2, ?3, ?4, ?5, ?6)")?
-            .execute(params![b.id, b.control, b.collector, b.check, b.population, sequence])?;
+        tx.prepare_cached("INSERT INTO bindings VALUES(?1, ?2, ?3, ?4, ?5, ?6)")?.execute(params![
+            b.id,
+            b.control,
+            b.collector,
+            b.check,
+            b.population,
+            sequence
+        ])?;
         canonical::binding(&mut f, b);
     }
     for row in &names.rows {
@@ -805,26 +851,39 @@ fn write_resources(
     Ok((packed.finish(), newest))
 }
 
+/// Of `transitions`.
+const COLUMNS: usize = 11;
+
 fn write_transitions(tx: &Transaction<'_>, last: i64, at: Moment, transitions: &[Transition]) -> rusqlite::Result<String> {
     let mut packed = Packed::default();
     let mut insert = tx.prepare_cached("INSERT INTO transitions VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)")?;
+    // A statement keeps what was bound to it. Neighbours share most values, so only what differs is bound.
+    let mut bound = [None; COLUMNS];
     for (ordinal, t) in (1u32..).zip(transitions) {
         let bytes = canonical::transition(t);
         packed.row(&bytes);
-        insert.execute(params![
+        let row: [i64; COLUMNS] = [
             last + i64::from(ordinal),
-            t.control,
-            t.scope,
-            t.resource,
-            canonical::state_code(t.from),
-            canonical::state_code(t.to),
-            t.cause as u8,
+            t.control.into(),
+            t.scope.into(),
+            t.resource.into(),
+            canonical::state_code(t.from).into(),
+            canonical::state_code(t.to).into(),
+            t.cause as i64,
             at.0 - t.at.0,
             t.at.0.wrapping_sub(t.evidence_at.0),
-            t.weight,
-            canonical::mark(ordinal, &bytes)
-        ])?;
+            t.weight.into(),
+            canonical::mark(ordinal, &bytes).into(),
+        ];
+        for (i, (bound, value)) in bound.iter_mut().zip(row).enumerate() {
+            if *bound != Some(value) {
+                insert.raw_bind_parameter(i + 1, value)?;
+                *bound = Some(value);
+            }
+        }
+        insert.raw_execute()?;
     }
+    insert.clear_bindings();
     Ok(packed.finish())
 }
 
@@ -925,24 +984,26 @@ fn write_run(tx: &Transaction<'_>, sequence: i64, run: &super::RunRecord) -> rus
     let evidence = canonical::evidence(&run.evidence);
     let scanner = run.scanner.as_ref();
     let [pass, fail, error, manual, not_applicable, not_assessed] = run.findings.map(u64::cast_signed);
-    tx.prepare_cached("INSERT INTO runs VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)")?.execute(params![
-        sequence,
-        run.collector,
-        run.started.0,
-        run.finished.0,
-        run.complete,
-        pass,
-        fail,
-        error,
-        manual,
-        not_applicable,
-        not_assessed,
-        scanner.map(|s| &s.name),
-        scanner.map(|s| &s.version),
-        scanner.map(|s| &s.rule_set),
-        run.mapping_digest,
-        evidence
-    ])?;
+    tx.prepare_cached("INSERT INTO runs VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)")?.execute(
+        params![
+            sequence,
+            run.collector,
+            run.started.0,
+            run.finished.0,
+            run.complete,
+            pass,
+            fail,
+            error,
+            manual,
+            not_applicable,
+            not_assessed,
+            scanner.map(|s| &s.name),
+            scanner.map(|s| &s.version),
+            scanner.map(|s| &s.rule_set),
+            run.mapping_digest,
+            evidence
+        ],
+    )?;
     for (kind, number) in &run.problems {
         tx.prepare_cached("INSERT INTO run_problems VALUES(?1, ?2, ?3)")?.execute(params![sequence, kind.word(), number.cast_signed()])?;
     }
@@ -959,4 +1020,3 @@ impl Record {
         Record { kind, at, run: None, definitions_digest: definitions_digest.into() }
     }
 }
-

@@ -1,6 +1,6 @@
 //! A small pipeline of its own for the ledger's tests: it keeps pairs and counters by the definition, the slow and
 //! obvious way, and hands over what a real one would.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test file uses a part of it")]
 
 use bornright::domain::{Cause, Moment, ProblemKind, ScannerInfo, State};
 use bornright::ledger::{
@@ -57,7 +57,8 @@ impl Book {
 
     pub fn resource(&mut self, id: u32, scope: u32, entries: Vec<u64>) {
         let seen = self.at.unwrap_or(Moment(START));
-        let row = self.resources.entry(id).or_insert((format!("arn:aws:s3:::bucket-{id:06}"), "AwsS3Bucket".to_owned(), scope, seen, vec![]));
+        let row =
+            self.resources.entry(id).or_insert((format!("arn:aws:s3:::bucket-{id:06}"), "AwsS3Bucket".to_owned(), scope, seen, vec![]));
         row.4 = entries;
         self.new_resources.push(id);
     }
