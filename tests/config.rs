@@ -267,3 +267,57 @@ fn examples_are_sound() {
         }
     }
 }
+
+fn bornright(args: &[&str], dir: &Path) -> (i32, String, String) {
+    let out = assert_cmd::Command::cargo_bin("bornright")
+        .expect("the binary is built with the tests")
+        .current_dir(dir)
+        .env_clear()
+        .args(args)
+        .output()
+        .expect("it runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    (out.status.code().expect("an exit code"), text(out.stdout), text(out.stderr))
+}
+
+#[test]
+fn check_says_yes_no_or_cannot_tell() {
+    let dir = root().join("tests/config");
+    let (code, out, err) = bornright(&["check", "--config", "good-minimal.yaml"], &dir);
+    assert_eq!((code, err.as_str()), (0, ""), "{out}");
+    assert!(out.contains("1 collector, 1 control in 1 set") && out.contains("no problems"), "{out}");
+    // Warnings are allowed.
+    let (code, out, _) = bornright(&["check", "--config", "warning-max-age.yaml"], &dir);
+    assert!(code == 0 && out.contains("1 warning"), "{out}");
+    // Results go to stdout, with paths as they were given.
+    let (code, out, err) = bornright(&["check", "--config", "invalid-unknown-key.yaml"], &dir);
+    assert_eq!((code, err.as_str()), (1, ""));
+    assert!(out.starts_with("invalid-unknown-key.yaml:1:1: error: unknown key `listn`"), "{out}");
+    // A waiver that holds nothing does not pass a review.
+    let (code, out, _) = bornright(&["check", "warning-def-waiver-invalid.yaml"], &dir);
+    assert!(code == 1 && out.contains("1 waiver, 8 waivers that hold nothing"), "{out}");
+    for args in [&["check", "--config", "nowhere.yaml"][..], &["check", "nowhere"], &["check"]] {
+        let (code, out, err) = bornright(args, &dir);
+        assert_eq!(code, 2, "{args:?}: {out}{err}");
+    }
+}
+
+#[test]
+fn check_answers_programs_and_plans() {
+    let dir = root().join("tests/config");
+    let (code, out, _) = bornright(&["check", "--config", "good-every-key.yaml", "--plan", "--output", "json"], &dir);
+    let answer: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((code, &answer["ok"], &answer["errors"]), (0, &serde_json::json!(true), &serde_json::json!(0)));
+    let plan = &answer["plan"];
+    // Every 6 h: four runs, each of at least one request.
+    assert_eq!(plan["collectors"][1]["calls_per_day_min"], 4);
+    assert_eq!(plan["collectors"][1]["calls_per_run_max"], 500);
+    // One control: 3 series and 2 requirements of its own, 16 a scope.
+    assert_eq!(plan["series"][1], serde_json::json!({"scopes": 10, "pairs": 10, "series_min": 165, "series_max": 245, "folded": false}));
+    let (_, out, _) = bornright(&["check", "--config", "good-every-key.yaml", "--plan"], &dir);
+    assert!(out.contains("series_limit 10000 is reached with 10001 scopes"), "{out}");
+    let (code, out, _) = bornright(&["check", "--output", "json", "invalid-def-kind.yaml"], &dir);
+    let answer: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    let problem = &answer["problems"][0];
+    assert_eq!((code, &problem["line"], &problem["column"], &problem["severity"]), (1, &2.into(), &7.into(), &"error".into()));
+}
