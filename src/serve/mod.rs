@@ -110,7 +110,7 @@ struct Server {
     exposition: Exposition,
     limits: Limits,
     /// Pages rendered at once. A page is work for one core; more of them only take memory.
-    renders: Semaphore,
+    renders: Arc<Semaphore>,
     uploads: Semaphore,
     web: Option<Web>,
 }
@@ -138,7 +138,7 @@ pub async fn run_with(
     let server = Arc::new(Server {
         backend,
         exposition: Exposition::new(),
-        renders: Semaphore::new(2),
+        renders: Arc::new(Semaphore::new(2)),
         uploads: Semaphore::new(limits.uploads),
         limits,
         web,

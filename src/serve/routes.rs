@@ -301,14 +301,15 @@ fn word<T>(text: Option<String>, name: &str, read: impl Fn(&str) -> Result<T, St
 /// Makes an answer from the snapshot on a thread where it may take its time, at most a few at once. If making it goes
 /// wrong altogether, that costs this answer.
 async fn rendered(server: &Arc<Server>, make: impl FnOnce(Arc<Snapshot>, Moment) -> Answer + Send + 'static) -> Answer {
-    let turn = server.renders.acquire().await.expect("the semaphore is never closed");
+    let turn = server.renders.clone().acquire_owned().await.expect("the semaphore is never closed");
     let backend = server.backend.clone();
     let made = tokio::task::spawn_blocking(move || {
+        // The turn ends with the work, not with the patience of who asked for it.
+        let _turn = turn;
         let (snapshot, now) = backend.view();
         make(snapshot, now)
     });
     let made = made.await;
-    drop(turn);
     made.unwrap_or_else(|broken| {
         tracing::error!("an answer could not be made: {broken}");
         Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "something of ours went wrong; the log says what")
