@@ -128,3 +128,11 @@ pub fn severity(word: &str) -> Result<Severity, String> {
 pub fn waiver_state(word: &str) -> Result<WaiverState, String> {
     WaiverState::from_word(word).ok_or_else(|| WaiverState::ALL.iter().map(|s| s.word()).collect::<Vec<_>>().join(", "))
 }
+
+/// Reads a duration as Prometheus writes it.
+///
+/// # Errors
+/// What was expected.
+pub fn span(text: &str) -> Result<std::time::Duration, String> {
+    crate::domain::Span::parse(text).map(crate::domain::Span::std)
+}
