@@ -190,11 +190,9 @@ async fn collect_all(config: &Config, writer: &Writer) -> anyhow::Result<()> {
 /// `demo`: the whole pipeline on data that ships with the program, in a temporary directory.
 pub(crate) async fn demo(listen: SocketAddr) -> anyhow::Result<()> {
     let dir = tempfile::Builder::new().prefix("bornright-demo-").tempdir().context("a temporary directory for the demo")?;
+    demo::lay_out_definitions(dir.path())?;
     demo::lay_out(dir.path(), 0)?;
-    let mut config = config::load(&dir.path().join("bornright.yaml")).map_err(|e| anyhow::anyhow!("the demo's configuration: {e}"))?;
-    let shipped: Vec<(String, String)> = config::shipped().iter().map(|(n, t)| ((*n).to_owned(), (*t).to_owned())).collect();
-    let loaded = config::parse_definitions(&shipped);
-    let Some(definitions) = loaded.value else { anyhow::bail!("the shipped definitions: {}", loaded.problems) };
+    let (mut config, definitions) = load::load(Some(&dir.path().join(demo::FOLDER).join("bornright.yaml")))?;
     config.ledger = crate::ledger::Config::Sqlite { path: dir.path().join("ledger.db") };
     config.listen = listen;
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}; another address: `bornright demo --listen 127.0.0.1:0`"))?;

@@ -162,3 +162,84 @@ fn checkov() {
         ],
     );
 }
+
+#[test]
+fn kube_bench() {
+    check(
+        "kube_bench",
+        &[
+            row("eks-or-node.many.json.gz", [20, 4, 0, 0, 0, 0], 0, 1, 24).problems(&["mismatch"], true),
+            // The project's own test data has fewer rows than its totals say.
+            row("result.json", [2, 0, 0, 1, 0, 0], 0, 3, 3).problems(&["mismatch"; 3], false),
+            row("result_no_totals.json", [2, 0, 0, 1, 0, 0], 0, 3, 3).problems(&["mismatch"; 3], false),
+            row("passedControlsCollection.json", [1, 0, 0, 1, 0, 0], 0, 2, 2).problems(&["mismatch"; 2], false),
+        ],
+    );
+}
+
+#[test]
+fn policy_report() {
+    check(
+        "policy_report",
+        &[
+            row("openreports.list.json", [0, 3, 0, 0, 0, 0], 0, 2, 3),
+            row("kyverno.exception-skip.0.yaml", [0, 0, 0, 0, 1, 0], 1, 1, 1),
+            row("kyverno.exception-skip.1.yaml", [0, 0, 0, 0, 1, 0], 1, 1, 1),
+            row("kyverno.exception-skip.2.yaml", [1, 0, 0, 0, 1, 0], 1, 2, 1),
+            row("wgpolicyk8s.sample-v1beta1-kyverno.yaml", [1, 0, 0, 0, 0, 0], 0, 1, 1),
+            row("wgpolicyk8s.sample-v1beta2-kyverno.yaml", [1, 0, 0, 0, 0, 0], 0, 1, 1),
+            // The samples of the API and of the documentation list fewer rows than they sum up.
+            row("kyverno.policyreport.docs.yaml", [1, 1, 0, 0, 0, 0], 0, 1, 2).problems(&["mismatch"], false),
+            row("openreports.sample-cis-k8s.yaml", [0, 3, 0, 0, 0, 0], 0, 1, 3).problems(&["mismatch"], false),
+            row("wgpolicyk8s.sample-cis-k8s.yaml", [0, 3, 0, 0, 0, 0], 0, 1, 3).problems(&["mismatch"], false),
+            row("wgpolicyk8s.sample-co.yaml", [0, 2, 0, 0, 0, 0], 0, 1, 2).problems(&["mismatch"], false),
+            row("wgpolicyk8s.sample-rhacm-policy.yaml", [0, 1, 0, 0, 0, 0], 0, 1, 1).problems(&["mismatch"], false),
+        ],
+    );
+}
+
+#[test]
+fn conftest() {
+    check(
+        "conftest",
+        &[
+            row("none.json", [4, 0, 0, 0, 0, 0], 0, 1, 1),
+            row("service.json", [4, 0, 0, 1, 0, 0], 0, 1, 2),
+            row("many.json", [0, 3, 0, 1, 0, 0], 0, 1, 2),
+            row("CONSTRUCTED.skipped-exceptions.json", [0, 2, 0, 1, 0, 1], 1, 1, 2),
+        ],
+    );
+}
+
+#[test]
+fn inspec() {
+    check(
+        "inspec",
+        &[
+            row("one-of-each-status.rhel8.json.gz", [1, 1, 0, 1, 1, 0], 0, 1, 4),
+            row("aws-s3-baseline.json", [0, 2, 0, 0, 0, 0], 0, 1, 2),
+            row("sample-results.json", [0, 2, 0, 0, 0, 0], 0, 1, 2),
+            row("single_control_results.json.gz", [1, 0, 0, 0, 0, 0], 0, 1, 1),
+            row("profile-only.inspec-json.no-results.json.gz", [0; 6], 0, 0, 0).refused(),
+        ],
+    );
+}
+
+#[test]
+fn regula() {
+    // The waived row's rule holds: its raw result is true.
+    check("regula", &[row("report.json", [2, 1, 0, 0, 0, 0], 1, 2, 3)]);
+}
+
+#[test]
+fn scorecard() {
+    check(
+        "scorecard",
+        &[
+            row("check1.json", [0, 1, 0, 0, 0, 0], 0, 1, 1),
+            row("check1_annotations.json", [0, 1, 0, 0, 0, 0], 0, 1, 1),
+            row("check3.json", [0, 2, 0, 0, 0, 1], 0, 1, 3),
+            row("check5.json", [0, 1, 0, 0, 0, 0], 0, 1, 1),
+        ],
+    );
+}

@@ -496,7 +496,7 @@ fn pruning_forgets_and_stays_provable() {
         ("DELETE FROM baseline WHERE control = 1", "the baseline is not"),
         ("INSERT INTO baseline VALUES(9, 9, 1, 0, 0, 0, 0, 0, 0, 0)", "the baseline is not"),
         ("UPDATE prunes SET removed = 0 WHERE record = 7", "the prune of record 7 was altered"),
-        ("UPDATE prunes SET through = 8 WHERE record = 10", "the baseline is not"),
+        ("UPDATE prunes SET through = 8 WHERE record = 10", "the prune of record 10 was altered"),
         ("DELETE FROM prunes WHERE record = 10", ""),
         ("UPDATE resources SET name = 'x' WHERE id = 1", "the resources known at record 9 were altered"),
         ("INSERT INTO evidence VALUES(2, 0, 'x', 'y', 1, NULL)", "was pruned"),

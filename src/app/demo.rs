@@ -29,12 +29,27 @@ const FILES: &[(&str, &[u8])] = shipped![
     "kubernetes/trivy-k8s.json.gz",
 ];
 
+/// Where the files stand below the demo's root, as in the repository: the configuration names the definitions by a
+/// relative path.
+pub(crate) const FOLDER: &str = "examples/demo";
+
+/// Lays the shipped definitions out beside the scans.
+pub(crate) fn lay_out_definitions(root: &Path) -> anyhow::Result<()> {
+    for (name, text) in crate::config::shipped() {
+        let path = root.join("slo-definitions").join(Path::new(name).file_name().unwrap_or_default());
+        std::fs::create_dir_all(root.join("slo-definitions"))?;
+        std::fs::write(&path, text).with_context(|| format!("{}", path.display()))?;
+    }
+    Ok(())
+}
+
 /// Later scans of what an earlier one looked at: they come round after round, so that there is drift to see.
 const ROUNDS: &[&[&str]] = &[&["aws/prowler-1.ocsf.json.gz", "host/web-01-1.xccdf.xml.gz"], &["aws/prowler-2.ocsf.json.gz", "host/web-01-2.xccdf.xml.gz"], &["host/web-01-3.xccdf.xml.gz"]];
 
-/// Lays the scans of `round` out under `dir`, as if the scanners had just run. In round 0 everything that has only one
+/// Lays the scans of `round` out under `root`, as if the scanners had just run. In round 0 everything that has only one
 /// scan comes too; in later rounds those are merely run again.
-pub(crate) fn lay_out(dir: &Path, round: usize) -> anyhow::Result<()> {
+pub(crate) fn lay_out(root: &Path, round: usize) -> anyhow::Result<()> {
+    let dir = &root.join(FOLDER);
     let now = std::time::UNIX_EPOCH + crate::domain::Span(u64::try_from(clock::now().0).unwrap_or(0)).std();
     let staged = |name: &str| ROUNDS.iter().position(|files| files.contains(&name));
     let current = round % ROUNDS.len();

@@ -94,7 +94,12 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(config: &Config, demo: bool, started_at: Moment) -> anyhow::Result<Shared> {
-        let gate = Arc::new(ClockGate::new(ledger::HighWaterMark::open(&config.ledger)?));
+        let mark = ledger::HighWaterMark::open(&config.ledger)?;
+        if mark.get() > started_at + Span::MINUTE {
+            let shown = mark.get();
+            tracing::warn!(%shown, now = %started_at, "counters were shown up to {shown}, which is later than now: the clock went back. They stand still until it gets there");
+        }
+        let gate = Arc::new(ClockGate::new(mark));
         let snapshot = Snapshot { started_at, demo, ..Snapshot::default() };
         Ok(Shared { gate, published: Arc::new(ArcSwap::from_pointee(snapshot)), started_at, demo })
     }
@@ -125,8 +130,9 @@ impl Pipeline {
             )
             .ok()
         });
-        book.adopt(old_rules.unwrap_or_else(|| rules.clone()), config.series_limit);
+        // What was taken back is known to the ledger; names that the rules add from here on are not.
         book.restored(head.last_resource);
+        book.adopt(old_rules.unwrap_or_else(|| rules.clone()), config.series_limit);
         if let Some(pending) = notes.get("pending").and_then(|t| serde_json::from_str::<Vec<(u32, u32, u8, u8, i64)>>(t).ok()) {
             for (resource, binding, verdict, times, seen) in pending {
                 if let Some(slot) = slots.get(&resource) {
@@ -187,11 +193,6 @@ impl Pipeline {
     /// The live state, for `explain`.
     pub(crate) fn book(&self) -> &Book {
         &self.book
-    }
-
-    /// The account, for `gate` and `explain`.
-    pub(crate) fn account(&self) -> &Account {
-        &self.account
     }
 
     /// Reads, judges, commits and shows one run.
@@ -389,6 +390,7 @@ impl Pipeline {
             default_time,
             scope: &scope,
             source: &document.name,
+            forget_times: self.demo,
             subjects,
             subject_checked: false,
             superseded: false,
@@ -844,6 +846,8 @@ struct BookSink<'a> {
     default_time: Moment,
     scope: &'a ScopeTemplate,
     source: &'a str,
+    /// The demo's scans are dated; they count as of when they were laid out.
+    forget_times: bool,
     subjects: Option<&'a mut HashSet<String>>,
     subject_checked: bool,
     superseded: bool,
@@ -879,6 +883,13 @@ impl Sink for BookSink<'_> {
             }
         }
         self.findings += finding.count;
+        let timeless;
+        let finding = if self.forget_times {
+            timeless = Finding { observed_at: None, ..finding.clone() };
+            &timeless
+        } else {
+            finding
+        };
         self.newest = self.newest.max(finding.observed_at);
         self.book.observe(Observed { finding, fields: self.fields, default_time: self.default_time, scope: self.scope, source: self.source });
         Flow::More

@@ -28,12 +28,14 @@ pub(crate) struct Args {
     pub(crate) definitions: Vec<PathBuf>,
 }
 
-/// Series of one (control, scope) that always exist: slo.md section 9 counts 12, the ratio with its bounds and the
-/// coverage make 4 more.
+/// Series of one (control, scope) that always exist: resource-seconds and resources by state (4 + 4), evidence-seconds
+/// (2), last evidence, the ratio with its two bounds, the coverage, and the transition that its appearance is.
 const FIXED_SERIES: u64 = 16;
-/// Series that come where a violation ever occurred: opened, fixed, overdue, deadlines met and missed, of the
-/// control's severity.
-const VIOLATION_SERIES: u64 = 5;
+/// Series that come where a violation ever occurred: opened, fixed, overdue, deadlines met and missed, the oldest, and
+/// the transitions there and back.
+const VIOLATION_SERIES: u64 = 8;
+/// Series of a control whatever its scopes: info, `max_age`, disagreements. One more for each requirement.
+const CONTROL_SERIES: u64 = 3;
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let usual = Path::new("bornright.yaml");
@@ -141,8 +143,10 @@ fn counted(n: usize, what: &str) -> String {
 /// What the configuration will cost, as far as it can be known before the first run.
 struct Plan {
     collectors: Vec<Calls>,
-    /// Controls that some collector can feed: only these make series.
+    /// Controls that some collector can feed: only these make series by scope.
     controls: u64,
+    /// Series of controls that no scope multiplies.
+    of_controls: u64,
     limit: u64,
 }
 
@@ -172,7 +176,12 @@ enum PerRun {
 impl Plan {
     fn of(config: &Config, definitions: &Definitions) -> Plan {
         let controls = definitions.controls().filter(|control| config.collectors.iter().any(|c| config::feeds(c, control))).count();
-        Plan { collectors: config.collectors.iter().map(Calls::of).collect(), controls: controls as u64, limit: config.series_limit as u64 }
+        Plan {
+            collectors: config.collectors.iter().map(Calls::of).collect(),
+            controls: controls as u64,
+            of_controls: definitions.controls().map(|c| CONTROL_SERIES + c.requirements.len() as u64).sum(),
+            limit: config.series_limit as u64,
+        }
     }
 
     /// (pairs, least series, most series) with so many scopes. Beyond the limit scopes are folded into `__other__`,
@@ -180,7 +189,8 @@ impl Plan {
     fn series(&self, scopes: u64) -> (u64, u64, u64) {
         let pairs = self.controls.saturating_mul(scopes);
         let shown = if pairs > self.limit { self.limit.saturating_add(self.controls) } else { pairs };
-        (pairs, shown.saturating_mul(FIXED_SERIES), shown.saturating_mul(FIXED_SERIES + VIOLATION_SERIES))
+        let with = |each: u64| shown.saturating_mul(each).saturating_add(self.of_controls);
+        (pairs, with(FIXED_SERIES), with(FIXED_SERIES + VIOLATION_SERIES))
     }
 
     fn text(&self, out: &mut impl Write) -> std::io::Result<()> {
@@ -204,7 +214,8 @@ impl Plan {
         table(out, &rows)?;
         writeln!(
             out,
-            "  {FIXED_SERIES} series a pair, {VIOLATION_SERIES} more once it had a violation. How many scopes there are shows only in the scans."
+            "  {FIXED_SERIES} series a pair, {VIOLATION_SERIES} more once it had a violation, and {} for controls and their requirements. How many\n  scopes there are shows only in the scans.",
+            self.of_controls
         )?;
         if let Some(scopes) = self.limit.checked_div(self.controls) {
             writeln!(out, "  series_limit {} is reached with {} scopes.", self.limit, scopes.saturating_add(1))?;
@@ -221,6 +232,7 @@ impl Plan {
             "collectors": self.collectors.iter().map(Calls::json).collect::<Vec<_>>(),
             "controls_fed": self.controls,
             "series_limit": self.limit,
+            "series_of_controls": self.of_controls,
             "series_per_pair": FIXED_SERIES,
             "violation_series_per_pair": VIOLATION_SERIES,
             "series": [series(1), series(10), series(100)],
@@ -287,11 +299,11 @@ mod tests {
 
     #[test]
     fn series_are_counted_before_roll_out_and_folded_at_the_limit() {
-        let plan = Plan { collectors: Vec::new(), controls: 70, limit: 5000 };
-        // 70 pairs × 16, × 21 with violations.
-        assert_eq!(plan.series(1), (70, 1120, 1470));
+        let plan = Plan { collectors: Vec::new(), controls: 70, of_controls: 400, limit: 5000 };
+        // 70 pairs × 16, × 24 with violations, and 400.
+        assert_eq!(plan.series(1), (70, 1520, 2080));
         // 7000 pairs: 5000 apart and one `__other__` for each control.
-        assert_eq!(plan.series(100), (7000, 5070 * 16, 5070 * 21));
+        assert_eq!(plan.series(100), (7000, 5070 * 16 + 400, 5070 * 24 + 400));
     }
 
     #[test]

@@ -1053,13 +1053,51 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_report_just_written_is_waited_for_once_and_then_read() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("fresh.json"), "[]").unwrap();
+        let begin = tokio::time::Instant::now();
+        let collected = collect("c", &config(&["*.json"]), false, dir.path(), &Arc::default(), begin + LONG).await;
+        assert!(collected.complete, "{collected:?}");
+        assert_eq!((collected.documents.len(), begin.elapsed().as_secs()), (1, 5));
+        // No time for a second look: it is left alone, and said.
+        let soon = tokio::time::Instant::now() + Duration::from_secs(3);
+        let collected = collect("c", &config(&["*.json"]), false, dir.path(), &Arc::default(), soon).await;
+        assert!(!collected.complete && collected.documents.is_empty());
+        assert_eq!(collected.problems[0].kind, ProblemKind::Truncated);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_path_is_understood_or_refused(path in ".{0,40}", name in "[^/]{1,20}") {
+            if let Ok(pattern) = Pattern::parse(&path) {
+                for part in &pattern.parts {
+                    if let Part::Wild { regex, .. } = part {
+                        regex.captures(&name);
+                    }
+                }
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_file_system_that_hangs_costs_one_thread_and_a_problem() {
         let state: Arc<State> = Arc::default();
-        let _hanging = state.busy.lock().unwrap();
+        // Another thread hangs in its look until the test is over.
+        let (over, hangs) = std::sync::mpsc::channel::<()>();
+        let (began, begun) = std::sync::mpsc::channel();
+        let hanging = Arc::clone(&state);
+        std::thread::spawn(move || {
+            let _busy = hanging.busy.lock().unwrap();
+            began.send(()).unwrap();
+            let _ = hangs.recv();
+        });
+        begun.recv().unwrap();
         let deadline = tokio::time::Instant::now() + LONG;
         let collected = collect("c", &config(&["a.json"]), false, Path::new("."), &state, deadline).await;
         assert!(!collected.complete);
         assert_eq!(collected.problems[0].to_string(), "a.json: timeout: the file system has not yet answered the last look");
+        drop(over);
     }
 
     #[cfg(unix)]
@@ -1101,8 +1139,8 @@ mod tests {
         write(dir.path(), "open.json", 10);
         let shut = write(dir.path(), "shut.json", 10);
         write(dir.path(), "locked/a.json", 10);
-        fs::set_permissions(&shut, fs::Permissions::from_mode(0)).unwrap();
-        fs::set_permissions(dir.path().join("locked"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&shut, fs::Permissions::from_mode(0o000)).unwrap();
+        fs::set_permissions(dir.path().join("locked"), fs::Permissions::from_mode(0o000)).unwrap();
         if File::open(&shut).is_err() {
             check(
                 &config(&["*.json", "locked", "locked/*.json"]),

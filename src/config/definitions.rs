@@ -15,6 +15,29 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The version of our own documents.
 const API_VERSION: &str = "bornright/v1";
 const KINDS: &[&str] = &["ControlSet", "SLO", "WaiverSet"];
+pub(super) const CONTROL_KEYS: &[&str] = &[
+    "id",
+    "title",
+    "owner",
+    "nature",
+    "severity",
+    "requirements",
+    "checks",
+    "combine",
+    "population",
+    "fix_within",
+    "max_age",
+    "new_resource_grace",
+    "confirmations",
+    "rationale",
+    "remediation",
+    "training",
+];
+pub(super) const SLO_KEYS: &[&str] = &["service", "controls", "scopes", "objective", "period", "sli", "unknown", "waived", "accept_risk"];
+pub(super) const WAIVER_KEYS: &[&str] = &["id", "control", "resource", "scope", "reason", "owner", "ticket", "from", "until"];
+pub(super) const SET_KEYS: &[&str] = &["version", "owner", "controls"];
+pub(super) const CHECK_KEYS: &[&str] = &["format", "collector", "id", "resource_type", "where"];
+pub(super) const SELECTOR_KEYS: &[&str] = &["ids", "set", "requirement", "severity", "nature"];
 /// A waiver longer than this is more likely a decision than an exception.
 const LONG_WAIVER: Span = Span(366 * Span::DAY.0);
 
@@ -168,8 +191,7 @@ impl Reader<'_> {
     }
 
     fn control_set(&mut self, name: Option<&At<String>>, spec: &Node) {
-        let known = ["version", "owner", "controls"];
-        let Some(table) = Table::open(spec, "spec of a control set", &known, self.report, nothing_special) else { return };
+        let Some(table) = Table::open(spec, "spec of a control set", SET_KEYS, self.report, nothing_special) else { return };
         let version = table.required("version", "give the set a version such as `1.0.0`, and raise it when a control changes its meaning");
         let owner = table.text("owner");
         let Some(controls) = table.node("controls") else {
@@ -200,27 +222,9 @@ impl Reader<'_> {
     }
 
     fn control(&mut self, node: &Node, set: &ControlSet, set_owner: Option<&At<String>>) -> Option<Control> {
-        const KEYS: &[&str] = &[
-            "id",
-            "title",
-            "owner",
-            "nature",
-            "severity",
-            "requirements",
-            "checks",
-            "combine",
-            "population",
-            "fix_within",
-            "max_age",
-            "new_resource_grace",
-            "confirmations",
-            "rationale",
-            "remediation",
-            "training",
-        ];
         let report = self.report;
         let what = node.named("control", "id");
-        let table = Table::open(node, &what, KEYS, report, nothing_special)?;
+        let table = Table::open(node, &what, CONTROL_KEYS, report, nothing_special)?;
         let id = table.required("id", "give the control an id such as `storage-no-public-access`");
         if let Some(id) = &id
             && self.name(id, "control id")
@@ -367,7 +371,7 @@ impl Reader<'_> {
 
     fn selector(&self, node: &Node, what: &str, population: bool) -> Option<CheckSelector> {
         let before = self.report.errors();
-        let table = Table::open(node, what, &["format", "collector", "id", "resource_type", "where"], self.report, |key| {
+        let table = Table::open(node, what, CHECK_KEYS, self.report, |key| {
             (key == "check" || key == "rule" || key == "check_id")
                 .then(|| (format!("unknown key `{key}` in {what}"), "the scanner's own rule id is given as `id`".to_owned()))
         })?;
@@ -398,11 +402,7 @@ impl Reader<'_> {
         if let Some(path) = &where_path
             && let Err(message) = super::jsonpath_fault(&path.value)
         {
-            self.report.error_help(
-                path.at,
-                format!("`where` is not a JSONPath that can be evaluated: {message}"),
-                "for instance `$.Resources[?(@.Tags.env == 'prod')]`",
-            );
+            self.report.error_help(path.at, format!("`where` of {what}: {message}"), "for instance `$.Resources[?(@.Tags.env == 'prod')]`");
         }
         if let Some(id) = &id
             && format.is_none()
@@ -437,9 +437,8 @@ impl Reader<'_> {
     }
 
     fn slo(&mut self, name: Option<&At<String>>, spec: &Node) {
-        const KEYS: &[&str] = &["service", "controls", "scopes", "objective", "period", "sli", "unknown", "waived", "accept_risk"];
         let report = self.report;
-        let Some(table) = Table::open(spec, "spec of an SLO", KEYS, report, |key| {
+        let Some(table) = Table::open(spec, "spec of an SLO", SLO_KEYS, report, |key| {
             (key == "target").then(|| {
                 (
                     "unknown key `target` in spec of an SLO".to_owned(),
@@ -508,8 +507,7 @@ impl Reader<'_> {
             table.missing("controls", "say which controls it covers: `controls: { set: object-storage }`");
             return None;
         };
-        let t =
-            Table::open(node, "controls of an SLO", &["ids", "set", "requirement", "severity", "nature"], self.report, nothing_special)?;
+        let t = Table::open(node, "controls of an SLO", SELECTOR_KEYS, self.report, nothing_special)?;
         let ids = t.texts("ids");
         for id in &ids {
             self.glob(id);
@@ -616,7 +614,7 @@ impl Reader<'_> {
             let waiver = waiver(item, id.clone(), &apart);
             let doubled = self.out.definitions.waivers.iter().any(|w| w.id == id);
             if doubled {
-                apart.error(item.at, format!("waiver `{id}` is defined twice"));
+                apart.error(item.at, "its id is taken by a waiver above");
             }
             let faulty = apart.errors() > 0;
             let mut why = Vec::new();
@@ -641,8 +639,7 @@ impl Reader<'_> {
 }
 
 fn waiver(node: &Node, id: String, report: &Report) -> Option<Waiver> {
-    const KEYS: &[&str] = &["id", "control", "resource", "scope", "reason", "owner", "ticket", "from", "until"];
-    let table = Table::open(node, "a waiver", KEYS, report, |key| {
+    let table = Table::open(node, "a waiver", WAIVER_KEYS, report, |key| {
         ["expires", "expiry", "end", "expires_at"]
             .contains(&key)
             .then(|| (format!("unknown key `{key}` in a waiver"), "its end is given as `until`".to_owned()))
@@ -692,27 +689,23 @@ fn waiver(node: &Node, id: String, report: &Report) -> Option<Waiver> {
 fn instant(table: &Table<'_, '_>, key: &str, help: &str) -> Option<At<Moment>> {
     let found = table.required(key, help)?;
     let text = found.value.trim();
-    match text.parse::<jiff::Timestamp>() {
-        Ok(t) => Some(At { at: found.at, value: Moment::from(t) }),
-        Err(_) => {
-            let hint = if text.parse::<jiff::civil::DateTime>().is_ok() {
-                let date = text.get(..10).unwrap_or(text);
-                let time = text.get(11..).filter(|t| !t.is_empty()).unwrap_or("00:00:00");
-                format!(
-                    "`{key}` is `{}`, which has no offset from UTC\u{1}write `{date}T{time}Z`, or an offset such as `+01:00`",
-                    excerpt(text)
-                )
-            } else {
-                format!(
-                    "`{key}` is `{}`, which is no instant\u{1}write it as RFC 3339 with an offset, e.g. 2027-01-31T00:00:00Z",
-                    excerpt(text)
-                )
-            };
-            let (message, help) = hint.split_once('\u{1}').unwrap_or((&hint, ""));
-            table.report.error_help(found.at, message, help);
-            None
-        }
+    if let Some(value) = Moment::from_rfc3339(text) {
+        return Some(At { at: found.at, value });
     }
+    let completed = [format!("{text}Z"), format!("{text}T00:00:00Z")].into_iter().find(|t| Moment::from_rfc3339(t).is_some());
+    match completed {
+        Some(whole) => table.report.error_help(
+            found.at,
+            format!("`{key}` is `{}`, which has no offset from UTC", excerpt(text)),
+            format!("write `{whole}`, or an offset such as `+01:00` instead of the `Z`"),
+        ),
+        None => table.report.error_help(
+            found.at,
+            format!("`{key}` is `{}`, which is no instant", excerpt(text)),
+            "write it as RFC 3339 with an offset, e.g. 2027-01-31T00:00:00Z",
+        ),
+    }
+    None
 }
 
 /// What can only be said when everything was read.

@@ -10,12 +10,12 @@ use crate::formats::FormatSpec;
 use crate::slo::Slo;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 mod definitions;
 mod digest;
 mod errors;
 mod lint;
+mod mapping;
 mod operator;
 mod reach;
 mod shipped;
@@ -170,7 +170,17 @@ pub fn check(config: Option<&Path>, definitions: &[PathBuf]) -> Checked {
     {
         problems.extend(lint::lint(config, &read.definitions, &read.places));
     }
+    sort(&mut problems, config, &docs);
     Checked { config: meant, definitions: read.definitions, problems: ConfigErrors { problems }, unreadable }
+}
+
+/// The configuration first, then definitions in the order read; in each by place.
+fn sort(problems: &mut [ConfigProblem], config: Option<&Path>, docs: &[(String, String)]) {
+    let config = config.map(|c| c.display().to_string());
+    let order = |path: &str| {
+        if config.as_deref() == Some(path) { 0 } else { docs.iter().position(|(name, _)| name == path).map_or(usize::MAX, |i| i + 1) }
+    };
+    problems.sort_by_key(|p| (order(&p.path), p.line, p.column));
 }
 
 /// Whether a finding of `collector` can ever be evidence for `control`.
@@ -280,12 +290,64 @@ fn walk(path: &Path, named: bool, depth: usize, files: &mut Vec<PathBuf>, proble
     }
 }
 
-/// A mapping of the operator's own, compiled.
-fn mapping(_node: &yaml::Node, _report: &errors::Report) -> Option<Arc<crate::formats::jsonpath::Mapping>> {
-    Some(Arc::new(crate::formats::jsonpath::Mapping {}))
-}
-
 /// What is wrong with a JSONPath, if anything is.
 fn jsonpath_fault(text: &str) -> Result<(), String> {
-    if text.starts_with('$') { Ok(()) } else { Err("it should begin with `$`".to_owned()) }
+    crate::formats::predicate::compile(text).map(|_| ()).map_err(|e| one_line(&e))
+}
+
+/// A parser's drawing of several lines (`--> 1:8`, a caret, `= expected …`) as one sentence.
+fn one_line(message: &str) -> String {
+    let Some((head, drawing)) = message.split_once("-->") else { return message.trim().to_owned() };
+    let column = drawing.lines().next().and_then(|l| l.trim().rsplit(':').next()).unwrap_or("").trim();
+    let expected = drawing.lines().rev().find_map(|l| l.trim().strip_prefix("= ")).unwrap_or("another character").trim();
+    let head = head.trim().trim_end_matches("Failed to parse rule:").trim().trim_end_matches(':');
+    format!("{head}: at character {column}: {expected}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_in_the_manual() {
+        let check = |manual: &str, name: &str, lists: &[&[&str]]| {
+            for key in lists.iter().flat_map(|l| l.iter()) {
+                assert!(manual.contains(&format!("`{key}`")), "docs/{name} does not explain `{key}`");
+            }
+        };
+        check(
+            include_str!("../../docs/configuration.md"),
+            "configuration.md",
+            &[
+                operator::KEYS,
+                operator::COLLECTOR_KEYS,
+                reach::FILE_KEYS,
+                reach::HTTP_KEYS,
+                reach::COMMAND_KEYS,
+                reach::PUSH_KEYS,
+                mapping::KEYS,
+                mapping::RESULT,
+                mapping::LIFECYCLE,
+            ],
+        );
+        check(
+            include_str!("../../docs/definitions.md"),
+            "definitions.md",
+            &[
+                definitions::SET_KEYS,
+                definitions::CONTROL_KEYS,
+                definitions::CHECK_KEYS,
+                definitions::SLO_KEYS,
+                definitions::SELECTOR_KEYS,
+                definitions::WAIVER_KEYS,
+            ],
+        );
+    }
+
+    #[test]
+    fn a_drawing_becomes_a_sentence() {
+        let drawing = "`$.[` is not a JSONPath: Failed to parse rule:  --> 1:3\n  |\n1 | $.[\n  |   ^---\n  |\n  = expected ALPHA";
+        assert_eq!(one_line(drawing), "`$.[` is not a JSONPath: at character 3: expected ALPHA");
+        assert_eq!(one_line(" plain "), "plain");
+    }
 }

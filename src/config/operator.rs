@@ -11,7 +11,9 @@ use crate::ledger;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-const KEYS: &[&str] = &["listen", "ledger", "definitions", "scope", "series_limit", "collectors"];
+pub(super) const COLLECTOR_KEYS: &[&str] =
+    &["name", "every", "max_age", "new_resource_grace", "timeout", "trust_suppressions", "from", "format", "scope", "fields"];
+pub(super) const KEYS: &[&str] = &["listen", "ledger", "definitions", "scope", "series_limit", "collectors"];
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9876);
 /// Whatever owns resources in the formats we read, the widest owner first.
 const SCOPE: &str = "{account|subscription|project|cluster|repository|host}";
@@ -200,11 +202,9 @@ fn collector(
     report: &Report,
     names: &mut Vec<At<String>>,
 ) -> Option<CollectorConfig> {
-    const KEYS: &[&str] =
-        &["name", "every", "max_age", "new_resource_grace", "timeout", "trust_suppressions", "from", "format", "scope", "fields"];
     let before = report.errors();
     let what = node.named("collector", "name");
-    let t = Table::open(node, &what, KEYS, report, |key| {
+    let t = Table::open(node, &what, COLLECTOR_KEYS, report, |key| {
         ["file", "http", "command", "push"]
             .contains(&key)
             .then(|| (format!("`{key}` stands beside `from`, it belongs into it"), format!("write `from: {{ {key}: {{ … }} }}`")))
@@ -349,7 +349,7 @@ fn format_spec(node: &Node, report: &Report) -> Option<(FormatSpec, String)> {
             }
         },
         Value::Map(entries) => match entries.as_slice() {
-            [e] if e.key == "jsonpath" => super::mapping(&e.node, report).map(|m| (FormatSpec::JsonPath(m), "jsonpath".to_owned())),
+            [e] if e.key == "jsonpath" => super::mapping::read(&e.node, report).map(|m| (FormatSpec::JsonPath(m), "jsonpath".to_owned())),
             [e] if Format::from_word(&e.key).is_some() || e.key == "auto" => {
                 report.error_help(e.at, format!("format `{}` takes no settings", e.key), format!("write `format: {}`", e.key));
                 None

@@ -9,6 +9,33 @@ use std::path::{Path, PathBuf};
 
 const KINDS: &[&str] = &["file", "http", "command", "push"];
 
+pub(super) const FILE_KEYS: &[&str] = &["path", "paths", "include", "exclude", "settle", "runs"];
+pub(super) const HTTP_KEYS: &[&str] = &[
+    "url",
+    "method",
+    "headers",
+    "header_files",
+    "header_env",
+    "bearer_token_file",
+    "bearer_token_env",
+    "basic",
+    "client_cert_file",
+    "client_key_file",
+    "ca_file",
+    "body",
+    "paging",
+    "retries",
+    "retry_delay",
+    "retry_after_limit",
+    "connect_timeout",
+    "read_timeout",
+    "max_bytes",
+    "max_pages",
+    "cache_bytes",
+];
+pub(super) const COMMAND_KEYS: &[&str] = &["argv", "env", "set", "env_files", "cwd", "findings_exit_codes", "max_output_bytes", "reads"];
+pub(super) const PUSH_KEYS: &[&str] = &["token_file", "token_env", "max_bytes"];
+
 /// Sources that get a collector of their own in a later release, and what their documents are called here.
 const LATER: &[(&str, &str)] = &[
     ("aws_security_hub", "asff"),
@@ -117,7 +144,7 @@ pub(super) fn read(node: &Node, format: &str, base: &Base<'_>, report: &Report) 
 
 fn file_config(node: &Node, what: &str, format: &str, base: &Base<'_>, report: &Report) -> Option<file::Config> {
     let before = report.errors();
-    let t = Table::open(node, what, &["path", "paths", "include", "exclude", "settle", "runs"], report, no_secret)?;
+    let t = Table::open(node, what, FILE_KEYS, report, no_secret)?;
     let mut paths = t.texts("path");
     paths.extend(t.texts("paths"));
     if paths.is_empty() && t.node("path").is_none() && t.node("paths").is_none() {
@@ -134,35 +161,15 @@ fn file_config(node: &Node, what: &str, format: &str, base: &Base<'_>, report: &
         settle: t.span("settle", Span(0)).map_or(defaults.settle, |s| s.value),
         runs: runs.map_or(defaults.runs, |r| r.value),
     };
+    if report.errors() == before {
+        faults(node, what, config.validate(), report);
+    }
     (report.errors() == before).then_some(config)
 }
 
 fn http_config(node: &Node, base: &Base<'_>, report: &Report) -> Option<http::Config> {
-    const KEYS: &[&str] = &[
-        "url",
-        "method",
-        "headers",
-        "header_files",
-        "header_env",
-        "bearer_token_file",
-        "bearer_token_env",
-        "basic",
-        "client_cert_file",
-        "client_key_file",
-        "ca_file",
-        "body",
-        "paging",
-        "retries",
-        "retry_delay",
-        "retry_after_limit",
-        "connect_timeout",
-        "read_timeout",
-        "max_bytes",
-        "max_pages",
-        "cache_bytes",
-    ];
     let before = report.errors();
-    let t = Table::open(node, "from.http", KEYS, report, no_secret)?;
+    let t = Table::open(node, "from.http", HTTP_KEYS, report, no_secret)?;
     let defaults = http::Config::default();
     let url = t.required("url", "for instance `url: https://scanner.internal/v1/results`");
     if let Some(url) = &url {
@@ -250,6 +257,9 @@ fn http_config(node: &Node, base: &Base<'_>, report: &Report) -> Option<http::Co
         max_pages: t.whole("max_pages", 1..=u64::from(u32::MAX)).and_then(|n| u32::try_from(n.value).ok()).unwrap_or(defaults.max_pages),
         cache_bytes: size(&t, "cache_bytes").unwrap_or(defaults.cache_bytes),
     };
+    if report.errors() == before {
+        faults(node, "from.http", config.validate(), report);
+    }
     (report.errors() == before).then_some(config)
 }
 
@@ -331,9 +341,8 @@ fn paging(node: &Node, report: &Report) -> Option<http::Paging> {
 }
 
 fn command_config(node: &Node, format: &str, base: &Base<'_>, report: &Report) -> Option<command::Config> {
-    const KEYS: &[&str] = &["argv", "env", "set", "env_files", "cwd", "findings_exit_codes", "max_output_bytes", "reads"];
     let before = report.errors();
-    let t = Table::open(node, "from.command", KEYS, report, no_secret)?;
+    let t = Table::open(node, "from.command", COMMAND_KEYS, report, no_secret)?;
     let defaults = command::Config::default();
     let argv = match t.node("argv") {
         None => {
@@ -398,12 +407,15 @@ fn command_config(node: &Node, format: &str, base: &Base<'_>, report: &Report) -
         max_output_bytes: size(&t, "max_output_bytes").unwrap_or(defaults.max_output_bytes),
         reads,
     };
+    if report.errors() == before {
+        faults(node, "from.command", config.validate(), report);
+    }
     (report.errors() == before).then_some(config)
 }
 
 fn push_config(node: &Node, base: &Base<'_>, report: &Report) -> Option<push::Config> {
     let before = report.errors();
-    let t = Table::open(node, "from.push", &["token_file", "token_env", "max_bytes"], report, no_secret)?;
+    let t = Table::open(node, "from.push", PUSH_KEYS, report, no_secret)?;
     let token = secret(&t, "token", base);
     if token.is_none() && report.errors() == before {
         t.missing("token_file", "whoever pushes must show a token: `token_file: /run/secrets/bornright-push` or `token_env: …`");
@@ -412,7 +424,17 @@ fn push_config(node: &Node, base: &Base<'_>, report: &Report) -> Option<push::Co
     if report.errors() > before {
         return None;
     }
-    Some(push::Config { token: token?, max_bytes })
+    let config = push::Config { token: token?, max_bytes };
+    faults(node, "from.push", config.validate(), report);
+    (report.errors() == before).then_some(config)
+}
+
+/// Faults that the room itself finds in what would be its configuration, each at its key.
+fn faults(node: &Node, what: &str, wrong: Vec<(&'static str, String)>, report: &Report) {
+    for (field, message) in wrong {
+        let at = node.get(field).map_or(node.at, |n| n.at);
+        report.error(at, format!("`{field}` of {what}: {message}"));
+    }
 }
 
 /// `<name>_file` or `<name>_env`, not both.
@@ -469,12 +491,10 @@ fn size(t: &Table<'_, '_>, key: &str) -> Option<u64> {
 
 /// The names in braces of a path (`scans/{cluster}/*.json`): each is a field of every finding.
 pub(super) fn captures(reach: &Reach) -> Vec<String> {
-    let Reach::File(file) = reach else { return Vec::new() };
-    file.paths
-        .iter()
-        .flat_map(|p| p.split('{').skip(1).filter_map(|rest| rest.split_once('}').map(|(name, _)| name.to_owned())))
-        .filter(|name| !name.contains(','))
-        .collect()
+    match reach {
+        Reach::File(file) => file.captures(),
+        Reach::Http(_) | Reach::Command(_) | Reach::Push(_) => Vec::new(),
+    }
 }
 
 /// Where a path of definitions leads to nothing.

@@ -48,7 +48,9 @@ pub(super) fn documents(text: &str, report: &Report) -> Vec<Node> {
             strict_booleans: true,
             with_snippet: false,
             duplicate_keys: serde_yaml::DuplicateKeyPolicy::PassThrough,
-            budget: serde_yaml::budget! { max_nodes: 2_000_000, max_events: 8_000_000, max_depth: 64 },
+            budget: serde_yaml::budget! { max_nodes: 1_000_000, max_events: 4_000_000, max_depth: 64 },
+            // Anchors are for a few repeated lines. More than this is a bomb.
+            alias_limits: serde_yaml::alias_limits! { max_total_replayed_events: 20_000 },
         };
         match serde_yaml::from_str_with_options::<Spanned<Tree>>(chunk, options) {
             Ok(tree) => {
@@ -87,9 +89,11 @@ fn split(text: &str) -> Vec<(u32, &str)> {
     out
 }
 
+/// The parser's words without its own account of the place, which counts lines from the document's beginning.
 fn first_sentence(message: &str) -> &str {
     let line = message.lines().next().unwrap_or("").trim();
-    line.strip_prefix("error: ").unwrap_or(line)
+    let line = line.strip_prefix("error: ").unwrap_or(line);
+    line.split(" at line ").next().unwrap_or(line)
 }
 
 fn place(line: u64, column: u64) -> Place {
@@ -212,6 +216,7 @@ impl Node {
             Value::Bool(b) => format!("`{b}`"),
             Value::Number(n) => format!("the number `{n}`"),
             Value::Text(t) => format!("`{}`", excerpt(t)),
+            Value::List(items) if items.is_empty() => "an empty list".to_owned(),
             Value::List(items) => format!("a list of {}", items.len()),
             Value::Map(entries) => match entries.as_slice() {
                 [] => "an empty mapping".to_owned(),

@@ -15,6 +15,7 @@ pub use crate::domain::Moment;
 pub use client::{SelfMetrics, SnapshotCollector};
 pub use negotiate::{Encoding, Format, accepts_gzip};
 
+use crate::domain::{Severity, WaiverState};
 use crate::snapshot::Snapshot;
 use bytes::Bytes;
 use flate2::Compression;
@@ -110,4 +111,20 @@ impl Exposition {
         };
         (labels, fixed, stepwise)
     }
+}
+
+/// Reads a severity; otherwise says which there are.
+///
+/// # Errors
+/// The known words.
+pub fn severity(word: &str) -> Result<Severity, String> {
+    Severity::from_word(word).ok_or_else(|| Severity::ALL.iter().map(|s| s.word()).collect::<Vec<_>>().join(", "))
+}
+
+/// Reads the state of a waiver; otherwise says which there are.
+///
+/// # Errors
+/// The known words.
+pub fn waiver_state(word: &str) -> Result<WaiverState, String> {
+    WaiverState::from_word(word).ok_or_else(|| WaiverState::ALL.iter().map(|s| s.word()).collect::<Vec<_>>().join(", "))
 }

@@ -199,7 +199,7 @@ pub fn why_no_ratio(counts: &Counts, has_ratio: bool) -> Option<&'static str> {
     } else if counts.total() == 0 {
         Some("nothing is in scope")
     } else if counts[State::Unknown] > 0 {
-        Some("nothing is known: evidence is missing or too old")
+        Some("nothing is known, evidence is missing or too old")
     } else {
         Some("all that is in scope is waived")
     }

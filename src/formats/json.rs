@@ -372,8 +372,9 @@ pub(super) struct Reader<'i, 'c> {
     gap: Gap,
     gap_from: usize,
     garbage: Option<(Position, String)>,
-    /// Whether anything but white space was seen.
+    /// Whether anything but white space was seen, and whether that was text between records.
     content: bool,
+    text: bool,
 
     head: Vec<u8>,
     tail_from: Option<usize>,
@@ -429,6 +430,7 @@ impl<'i, 'c> Reader<'i, 'c> {
             gap_from: 0,
             garbage: None,
             content: false,
+            text: false,
             head: Vec::new(),
             tail_from: None,
             envelope: Vec::new(),
@@ -438,6 +440,11 @@ impl<'i, 'c> Reader<'i, 'c> {
             number: 0,
             done: false,
         }
+    }
+
+    /// True if the document has lists of records but not one record, nor anything that was complained about.
+    pub(super) fn is_void_list(&self) -> bool {
+        self.number == 0 && self.content && !self.text && self.frames.is_empty()
     }
 
     /// Records met so far, broken ones included.
@@ -801,6 +808,7 @@ impl<'i, 'c> Reader<'i, 'c> {
     }
 
     fn note_garbage(&mut self, at: usize, what: &str) {
+        self.text = true;
         if self.garbage.is_none() {
             let excerpt = excerpt(&self.buf[at..self.len]);
             self.garbage = Some((self.position_of(at), format!("{what}: `{excerpt}`")));
@@ -1530,6 +1538,193 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
             }
         }
         deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// A part of a record that is not looked into yet, as it stands there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Raw<'a>(pub(super) &'a [u8]);
+
+impl<'a> Raw<'a> {
+    /// Reads it; `None` if it is not there, `null`, or something else.
+    pub(super) fn read<T: Deserialize<'a>>(self) -> Option<T> {
+        if self.0.is_empty() || self.0 == b"null" { None } else { serde_json::from_slice(self.0).ok() }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&'de serde_json::value::RawValue>::deserialize(deserializer).map(|raw| Raw(raw.get().as_bytes()))
+    }
+}
+
+/// A list that mostly has one element, and none of whose cost then.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Several<T> {
+    pub(super) first: Option<T>,
+    pub(super) rest: Vec<T>,
+}
+
+impl<T> Default for Several<T> {
+    fn default() -> Self {
+        Several { first: None, rest: Vec::new() }
+    }
+}
+
+impl<T> Several<T> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.first.iter().chain(&self.rest)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Several<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> serde::de::Visitor<'de> for Visitor<T> {
+            type Value = Several<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Several::default())
+            }
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut several = Several { first: seq.next_element()?, rest: Vec::new() };
+                while let Some(next) = seq.next_element()? {
+                    several.rest.push(next);
+                }
+                Ok(several)
+            }
+        }
+        deserializer.deserialize_any(Visitor(std::marker::PhantomData))
+    }
+}
+
+/// For `#[serde(deserialize_with)]`: `null` is the same as nothing.
+pub(super) fn nullable<'de, D: serde::Deserializer<'de>, T: Deserialize<'de> + Default>(deserializer: D) -> Result<T, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// What formats keep from record to record
+
+/// Remembers what the parts of a record that are the same for every resource of a check were read as.
+#[derive(Debug)]
+pub(super) struct Memo<T> {
+    entries: hashbrown::HashMap<Box<str>, (Box<[u8]>, Box<[u8]>, T), foldhash::fast::RandomState>,
+    bytes: usize,
+    other: Option<T>,
+}
+
+/// Bytes kept in a [`Memo`]; beyond it, it starts over.
+const MEMO: usize = 2 << 20;
+
+impl<T> Memo<T> {
+    pub(super) fn new() -> Memo<T> {
+        Memo { entries: hashbrown::HashMap::default(), bytes: 0, other: None }
+    }
+
+    /// What `parts` of `check` were read as; `read` is asked only if they are not what they were last time.
+    /// `None`: `read` could not.
+    pub(super) fn get(&mut self, check: &str, parts: (&[u8], &[u8]), read: impl FnOnce() -> Option<T>) -> Option<&T> {
+        let known = self.entries.get(check).is_some_and(|(a, b, _)| (&**a, &**b) == parts);
+        if !known {
+            let value = read()?;
+            let size = check.len() + parts.0.len() + parts.1.len();
+            if size > MEMO / 16 {
+                return Some(self.other.insert(value));
+            }
+            if self.bytes + size > MEMO {
+                self.entries.clear();
+                self.bytes = 0;
+            }
+            self.bytes += size;
+            self.entries.insert(check.into(), (parts.0.into(), parts.1.into(), value));
+        }
+        self.entries.get(check).map(|(_, _, value)| value)
+    }
+}
+
+/// Records that are well formed but not of the format. If all of a document are, the document is not of the format.
+#[derive(Debug, Default)]
+pub(super) struct Strangers {
+    known: bool,
+    count: u64,
+    first: Option<(Position, String)>,
+}
+
+impl Strangers {
+    /// A record of the format: those before it were merely broken.
+    pub(super) fn known(&mut self, report: &mut Report<'_>, sink: &mut dyn Sink) {
+        if !self.known {
+            self.known = true;
+            if let Some((position, keys)) = self.first.take() {
+                report.problem(sink, ProblemKind::Malformed, position, not_a_finding(self.count, &keys));
+            }
+        }
+    }
+
+    /// A record of something else.
+    pub(super) fn stranger(&mut self, record: &Record<'_>, report: &mut Report<'_>, sink: &mut dyn Sink) {
+        report.incomplete();
+        if self.known {
+            report.problem(sink, ProblemKind::Malformed, record.position(), not_a_finding(1, &keys(record.bytes())));
+            return;
+        }
+        self.count += 1;
+        if self.first.is_none() {
+            self.first = Some((record.position(), keys(record.bytes())));
+        }
+    }
+
+    /// True if a record of the format was met.
+    pub(super) fn any_known(&self) -> bool {
+        self.known
+    }
+
+    /// # Errors
+    /// There were records, and none is of the format.
+    pub(super) fn verdict(self, reader: &Reader<'_, '_>, ctx: &Context<'_>, expected: &str) -> Result<(), super::FormatError> {
+        let (position, found) = match self.first {
+            Some((position, keys)) if !self.known => (position, format!("an object with {keys}")),
+            None if !self.known && reader.number == 0 && reader.text => (Position::default(), "text that is no JSON record".to_owned()),
+            _ => return Ok(()),
+        };
+        let mut error = super::FormatError::wrong(ctx, format_args!("found {found}, expected {expected}"));
+        error.position = position;
+        Err(error)
+    }
+}
+
+fn not_a_finding(count: u64, keys: &str) -> String {
+    let these = if count == 1 { "a record is".to_owned() } else { format!("{count} records from here on are") };
+    format!("{these} not a finding of this format: an object with {keys}")
+}
+
+/// The first keys of an object, for a message.
+fn keys(object: &[u8]) -> String {
+    struct Keys(Vec<String>, bool);
+    impl<'de> serde::de::Visitor<'de> for Keys {
+        type Value = Keys;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+        fn visit_map<A: serde::de::MapAccess<'de>>(mut self, mut map: A) -> Result<Keys, A::Error> {
+            while let Some((key, _)) = map.next_entry::<Cow<'de, str>, serde::de::IgnoredAny>()? {
+                if self.0.len() == 5 {
+                    self.1 = true;
+                } else {
+                    self.0.push(format!("`{}`", excerpt(key.as_bytes())));
+                }
+            }
+            Ok(self)
+        }
+    }
+    let mut deserializer = serde_json::Deserializer::from_slice(object);
+    match serde::Deserializer::deserialize_map(&mut deserializer, Keys(Vec::new(), false)) {
+        Ok(Keys(keys, _)) if keys.is_empty() => "no keys".to_owned(),
+        Ok(Keys(keys, more)) => format!("the keys {}{}", keys.join(", "), if more { ", …" } else { "" }),
+        Err(_) => "unreadable keys".to_owned(),
     }
 }
 

@@ -13,10 +13,10 @@ mod auto;
 mod json;
 pub mod jsonpath;
 pub mod predicate;
+mod pages;
 pub mod summary;
 mod stream;
 mod time;
-mod yaml;
 mod walk;
 mod yaml;
 
@@ -255,5 +255,20 @@ fn read_as(format: Format, input: &mut dyn BufRead, ctx: &Context<'_>, sink: &mu
         Format::Powerpipe => powerpipe::read(input, ctx, sink),
         Format::Scorecard => scorecard::read(input, ctx, sink),
         Format::Github => github::read(input, ctx, sink),
+    }
+}
+
+/// [`read`] without short cuts: every record of `native`, `ocsf` and `asff` is parsed in full, where `read` jumps over what it
+/// does not need. What the short cuts are tested against; of the other formats, the same as [`read`].
+///
+/// # Errors
+/// As [`read`].
+#[doc(hidden)]
+pub fn read_in_full(format: Format, input: &mut dyn BufRead, ctx: &Context<'_>, sink: &mut dyn Sink) -> Result<RunOutcome, FormatError> {
+    match format {
+        Format::Native => native::read_by(input, ctx, sink, false),
+        Format::Ocsf => ocsf::read_by(input, ctx, sink, false),
+        Format::Asff => asff::read_by(input, ctx, sink, false),
+        other => read(&FormatSpec::Builtin(other), input, ctx, sink),
     }
 }

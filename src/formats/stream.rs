@@ -81,7 +81,16 @@ impl<'a, 'c> Out<'a, 'c> {
         }
     }
 
-    pub(super) fn say(&mut self, kind: ProblemKind, position: Position, message: String) {
+    /// A problem that somebody else found in the document.
+    pub(super) fn pass_on(&mut self, problem: crate::domain::Problem) {
+        self.outcome.complete = false;
+        self.problems = self.problems.saturating_add(1);
+        if self.problems <= self.ctx.limits.problems {
+            self.sink.problem(problem);
+        }
+    }
+
+    fn say(&mut self, kind: ProblemKind, position: Position, message: String) {
         self.sink.problem(crate::domain::Problem { kind, source: self.ctx.source.to_owned(), position, message });
     }
 

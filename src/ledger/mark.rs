@@ -35,6 +35,9 @@ impl HighWaterMark {
         let path = beside(path, "-mark");
         let name = path.display().to_string();
         let io = |source| LedgerError::Io { path: name.clone(), source };
+        if let Some(directory) = path.parent() {
+            std::fs::create_dir_all(directory).map_err(io)?;
+        }
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
         let mut bytes = Vec::with_capacity(2 * SLOT);
         (&mut file).take(2 * SLOT as u64).read_to_end(&mut bytes).map_err(io)?;

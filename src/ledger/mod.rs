@@ -42,7 +42,7 @@ pub enum Config {
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// SQLite said no.
-    #[error("ledger {path}: {source}")]
+    #[error("ledger {path}")]
     Sqlite {
         /// The file.
         path: String,
@@ -66,7 +66,7 @@ pub enum LedgerError {
         message: String,
     },
     /// The file system said no.
-    #[error("ledger {path}: {source}")]
+    #[error("ledger {path}")]
     Io {
         /// The file.
         path: String,

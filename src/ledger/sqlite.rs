@@ -398,6 +398,11 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection, LedgerError> {
 
 /// An error of SQLite in words a person can act upon.
 pub(super) fn fault(path: &str, source: rusqlite::Error) -> LedgerError {
+    use rusqlite::Error as E;
+    if let E::IntegralValueOutOfRange(..) | E::InvalidColumnType(..) | E::FromSqlConversionFailure(..) | E::Utf8Error(..) = &source {
+        // Our tables take no such value from us.
+        return damaged(path, &source.to_string());
+    }
     match source.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => LedgerError::Unusable {
             path: path.to_owned(),
@@ -555,6 +560,9 @@ pub(super) fn read_counters(db: &Connection, at: Option<Moment>) -> rusqlite::Re
             transitions: canonical::read_transition_counts(r.get_ref(16)?.as_str()?).ok_or_else(|| wrong(16))?,
         };
         let as_of = Moment(r.get(2)?);
+        if at.is_some_and(|at| as_of > at) {
+            return Err(rusqlite::Error::IntegralValueOutOfRange(2, as_of.0));
+        }
         canonical::advance(&mut row, as_of, at.unwrap_or(as_of));
         list.push(row);
         Ok(())
@@ -805,26 +813,39 @@ fn write_resources(
     Ok((packed.finish(), newest))
 }
 
+/// Of `transitions`.
+const COLUMNS: usize = 11;
+
 fn write_transitions(tx: &Transaction<'_>, last: i64, at: Moment, transitions: &[Transition]) -> rusqlite::Result<String> {
     let mut packed = Packed::default();
     let mut insert = tx.prepare_cached("INSERT INTO transitions VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)")?;
+    // A statement keeps what was bound to it. Neighbours share most values, so only what differs is bound.
+    let mut bound = [None; COLUMNS];
     for (ordinal, t) in (1u32..).zip(transitions) {
         let bytes = canonical::transition(t);
         packed.row(&bytes);
-        insert.execute(params![
+        let row: [i64; COLUMNS] = [
             last + i64::from(ordinal),
-            t.control,
-            t.scope,
-            t.resource,
-            canonical::state_code(t.from),
-            canonical::state_code(t.to),
-            t.cause as u8,
+            t.control.into(),
+            t.scope.into(),
+            t.resource.into(),
+            canonical::state_code(t.from).into(),
+            canonical::state_code(t.to).into(),
+            t.cause as i64,
             at.0 - t.at.0,
             t.at.0.wrapping_sub(t.evidence_at.0),
-            t.weight,
-            canonical::mark(ordinal, &bytes)
-        ])?;
+            t.weight.into(),
+            canonical::mark(ordinal, &bytes).into(),
+        ];
+        for (i, (bound, value)) in bound.iter_mut().zip(row).enumerate() {
+            if *bound != Some(value) {
+                insert.raw_bind_parameter(i + 1, value)?;
+                *bound = Some(value);
+            }
+        }
+        insert.raw_execute()?;
     }
+    insert.clear_bindings();
     Ok(packed.finish())
 }
 

@@ -1,6 +1,6 @@
 //! A small pipeline of its own for the ledger's tests: it keeps pairs and counters by the definition, the slow and
 //! obvious way, and hands over what a real one would.
-#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test file uses a part of it")]
 
 use bornright::domain::{Cause, Moment, ProblemKind, ScannerInfo, State};
 use bornright::ledger::{
