@@ -141,7 +141,7 @@ impl Walker<'_, '_> {
         loop {
             let flow = match self.window.peek()? {
                 None => return Ok(Flow::More),
-                Some(b'[') => self.array(None, true)?,
+                Some(b'[') => self.array(None, SLURPED)?,
                 Some(b'{') => self.object()?,
                 Some(other) => return Err(Fault::Found(other, "`{`, `[` or the document's end")),
             };
@@ -262,7 +262,7 @@ impl Walker<'_, '_> {
                 None => return Err(Fault::Truncated),
                 Some(b'[') if place.is_some() => {
                     self.done.arrays += 1;
-                    self.array(place, false)?
+                    self.array(place, 0)?
                 }
                 Some(b'{') if place.is_none() && self.shape.wrappers.iter().any(|w| inside(w, path)) => self.page(path)?,
                 Some(_) => {
@@ -281,8 +281,8 @@ impl Walker<'_, '_> {
         }
     }
 
-    /// An array of records, or, at the top, of records and pages.
-    fn array(&mut self, wrapper: Option<usize>, top: bool) -> Result<Flow, Fault> {
+    /// An array of records, or, at the top, of records and pages, and of `top` − 1 levels of such arrays.
+    fn array(&mut self, wrapper: Option<usize>, top: u8) -> Result<Flow, Fault> {
         self.window.expect(b'[', "`[`")?;
         if self.window.peek()? == Some(b']') {
             self.window.advance(1);
@@ -291,8 +291,8 @@ impl Walker<'_, '_> {
         loop {
             let flow = match self.window.peek()? {
                 None => return Err(Fault::Truncated),
-                Some(b'{') if top => self.object()?,
-                Some(b'[') if top && !self.shape.wrappers.is_empty() => self.array(None, true)?,
+                Some(b'{') if top > 0 => self.object()?,
+                Some(b'[') if top > 1 && !self.shape.wrappers.is_empty() => self.array(None, top - 1)?,
                 Some(_) => self.one(wrapper)?,
             };
             if flow == Flow::Stop || !self.window.comma(b']')? {
@@ -312,6 +312,9 @@ impl Walker<'_, '_> {
     }
 }
 
+/// Arrays in arrays that are looked into for pages: `jq -s` over files that were slurped before makes two. What lies
+/// deeper is a record like any other, or else a document of brackets would use up the stack.
+const SLURPED: u8 = 4;
 /// An object up to this size is looked at whole to tell a record from a page.
 const SMALL: usize = 1 << 20;
 /// How much is read at once.
@@ -330,9 +333,10 @@ struct Window<'r> {
     buf: Vec<u8>,
     pos: usize,
     end: usize,
-    /// Bytes of the document before `buf[0]`, and lines in them.
+    /// Bytes of the document before `buf[0]`, and lines before `buf[counted]`.
     base: u64,
     lines: u64,
+    counted: usize,
     ended: bool,
     limit: usize,
     document: u64,
@@ -349,6 +353,7 @@ impl<'r> Window<'r> {
             end: 0,
             base: 0,
             lines: 0,
+            counted: 0,
             ended: false,
             limit: record_bytes,
             document: document_bytes,
@@ -356,10 +361,15 @@ impl<'r> Window<'r> {
         }
     }
 
-    fn position(&self) -> Position {
-        let before = &self.buf[..self.pos];
-        let lines = self.lines + memchr::memchr_iter(b'\n', before).count() as u64;
-        Position { record: 0, line: lines + 1, offset: self.base + self.pos as u64 }
+    fn position(&mut self) -> Position {
+        self.count_lines();
+        Position { record: 0, line: self.lines + 1, offset: self.base + self.pos as u64 }
+    }
+
+    /// Counts the lines up to `pos`, each byte once: asked of every record, it must not look at those before it again.
+    fn count_lines(&mut self) {
+        self.lines += memchr::memchr_iter(b'\n', &self.buf[self.counted.min(self.pos)..self.pos]).count() as u64;
+        self.counted = self.pos;
     }
 
     /// Reads on. False at the document's end.
@@ -368,11 +378,12 @@ impl<'r> Window<'r> {
             return Ok(false);
         }
         if self.pos > 0 && (self.pos == self.end || self.buf.len() - self.end < BLOCK / 2) {
-            self.lines += memchr::memchr_iter(b'\n', &self.buf[..self.pos]).count() as u64;
+            self.count_lines();
             self.base += self.pos as u64;
             self.buf.copy_within(self.pos..self.end, 0);
             self.end -= self.pos;
             self.pos = 0;
+            self.counted = 0;
         }
         if self.end - self.pos > self.limit {
             let limit = self.limit;
