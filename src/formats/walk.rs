@@ -141,7 +141,7 @@ impl Walker<'_, '_> {
         loop {
             let flow = match self.window.peek()? {
                 None => return Ok(Flow::More),
-                Some(b'[') => self.array(None, SLURPED)?,
+                Some(b'[') => self.array(None, true)?,
                 Some(b'{') => self.object()?,
                 Some(other) => return Err(Fault::Found(other, "`{`, `[` or the document's end")),
             };
@@ -262,7 +262,7 @@ impl Walker<'_, '_> {
                 None => return Err(Fault::Truncated),
                 Some(b'[') if place.is_some() => {
                     self.done.arrays += 1;
-                    self.array(place, 0)?
+                    self.array(place, false)?
                 }
                 Some(b'{') if place.is_none() && self.shape.wrappers.iter().any(|w| inside(w, path)) => self.page(path)?,
                 Some(_) => {
@@ -281,8 +281,8 @@ impl Walker<'_, '_> {
         }
     }
 
-    /// An array of records, or, at the top, of records and pages, and of `top` − 1 levels of such arrays.
-    fn array(&mut self, wrapper: Option<usize>, top: u8) -> Result<Flow, Fault> {
+    /// An array of records, or, at the top, of records and pages.
+    fn array(&mut self, wrapper: Option<usize>, top: bool) -> Result<Flow, Fault> {
         self.window.expect(b'[', "`[`")?;
         if self.window.peek()? == Some(b']') {
             self.window.advance(1);
@@ -291,8 +291,8 @@ impl Walker<'_, '_> {
         loop {
             let flow = match self.window.peek()? {
                 None => return Err(Fault::Truncated),
-                Some(b'{') if top > 0 => self.object()?,
-                Some(b'[') if top > 1 && !self.shape.wrappers.is_empty() => self.array(None, top - 1)?,
+                Some(b'{') if top => self.object()?,
+                Some(b'[') if top && !self.shape.wrappers.is_empty() => self.array(None, true)?,
                 Some(_) => self.one(wrapper)?,
             };
             if flow == Flow::Stop || !self.window.comma(b']')? {
@@ -312,9 +312,6 @@ impl Walker<'_, '_> {
     }
 }
 
-/// Arrays in arrays that are looked into for pages: `jq -s` over files that were slurped before makes two. What lies
-/// deeper is a record like any other, or else a document of brackets would use up the stack.
-const SLURPED: u8 = 4;
 /// An object up to this size is looked at whole to tell a record from a page.
 const SMALL: usize = 1 << 20;
 /// How much is read at once.
