@@ -78,6 +78,22 @@ pub struct Collected {
     pub unchanged: bool,
 }
 
+impl Collected {
+    /// A run that has brought nothing yet.
+    pub fn nothing(collector: &str, started: Moment) -> Collected {
+        Collected {
+            collector: collector.to_owned(),
+            started,
+            finished: started,
+            documents: Vec::new(),
+            complete: false,
+            newest_per_subject: false,
+            problems: Vec::new(),
+            unchanged: false,
+        }
+    }
+}
+
 /// One raw document, in a file: the source's own, or spooled by us.
 #[derive(Debug)]
 pub struct Document {
@@ -90,6 +106,6 @@ pub struct Document {
     pub modified: Option<Moment>,
     /// Fields that every finding of the document gets unless it has them itself (captured from the path).
     pub fields: Vec<(String, String)>,
-    /// Removes the spooled file when the document is dropped.
-    pub spool: Option<tempfile::TempPath>,
+    /// Removes the spooled file when the last who holds it lets go: a document, or the cache that may hand it again.
+    pub spool: Option<std::sync::Arc<tempfile::TempPath>>,
 }

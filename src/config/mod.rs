@@ -1,14 +1,28 @@
 //! What the operator wrote, its validation, and errors worth reading.
 //!
-//! Two steps: `raw` is what the files may say (serde, positions kept), this is what it means. Every problem is
-//! reported at once, with path, line, column, what was found, what was expected and a help line.
+//! Two steps: `yaml` is what the files say, a tree in which every value knows its place; this is what it means.
+//! Every problem is reported at once, with path, line, column, what was found, what was expected and a help line.
+//! Bad syntax costs its document, a bad value is reported and the reading goes on.
 
 use crate::collectors::Reach;
 use crate::domain::{Control, ControlSet, ScopeTemplate, Span, Waiver};
 use crate::formats::FormatSpec;
 use crate::slo::Slo;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+mod definitions;
+mod digest;
+mod errors;
+mod lint;
+mod mapping;
+mod operator;
+mod reach;
+mod shipped;
+mod yaml;
+
+pub use errors::{ConfigErrors, ConfigProblem, Loaded, ProblemSeverity};
+pub use shipped::shipped;
 
 /// `bornright.yaml`, validated.
 #[derive(Clone, Debug)]
@@ -79,5 +93,261 @@ impl Definitions {
     /// All controls of all sets.
     pub fn controls(&self) -> impl Iterator<Item = &Control> {
         self.sets.iter().flat_map(|s| s.controls.iter())
+    }
+}
+
+/// Reads and validates `bornright.yaml`.
+///
+/// # Errors
+/// Everything that is wrong with it, warnings among it. Without an error the warnings are dropped here; [`check`]
+/// has them.
+pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    let read = read_config(path)?;
+    read.config.ok_or(ConfigErrors { problems: read.problems })
+}
+
+/// Reads and validates definitions: files, and directories walked for `*.yaml` and `*.yml`, in the order of their names.
+///
+/// # Errors
+/// Everything that is wrong with them, warnings among it.
+pub fn load_definitions(paths: &[PathBuf]) -> Result<Definitions, ConfigErrors> {
+    let (docs, unreadable) = read_documents(paths);
+    let mut loaded = parse_definitions(&docs);
+    loaded.problems.problems.splice(0..0, unreadable);
+    match loaded.value {
+        Some(definitions) if !loaded.problems.fatal() => Ok(definitions),
+        _ => Err(loaded.problems),
+    }
+}
+
+/// Reads and validates definitions given as (name, text). Pure: what ships with the program goes the same way as files.
+pub fn parse_definitions(docs: &[(String, String)]) -> Loaded<Definitions> {
+    definitions::parse(docs)
+}
+
+/// What `check` found.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// The configuration, if there is one and it is sound.
+    pub config: Option<Config>,
+    /// The definitions, as far as they could be read.
+    pub definitions: Definitions,
+    /// Every problem: of the configuration, of the definitions, and of the two together.
+    pub problems: ConfigErrors,
+    /// A named file that could not be read at all: nothing can be said about it.
+    pub unreadable: bool,
+}
+
+/// Validates a configuration (if one is given) and definitions: those given, else those that the configuration names.
+/// Goes on wherever it can, so that all problems come at once.
+pub fn check(config: Option<&Path>, definitions: &[PathBuf]) -> Checked {
+    let mut problems = Vec::new();
+    let mut unreadable = false;
+    let mut paths = definitions.to_vec();
+    let mut meant = None;
+    if let Some(path) = config {
+        match read_config(path) {
+            Ok(read) => {
+                problems.extend(read.problems);
+                if paths.is_empty() {
+                    paths = read.definitions;
+                }
+                meant = read.config;
+            }
+            Err(errors) => {
+                unreadable = true;
+                problems.extend(errors.problems);
+            }
+        }
+    }
+    let (docs, missing) = read_documents(&paths);
+    unreadable |= !missing.is_empty();
+    problems.extend(missing);
+    let read = definitions::read(&docs);
+    problems.extend(read.problems);
+    if let Some(config) = &meant
+        && !read.definitions.sets.is_empty()
+    {
+        problems.extend(lint::lint(config, &read.definitions, &read.places));
+    }
+    sort(&mut problems, config, &docs);
+    Checked { config: meant, definitions: read.definitions, problems: ConfigErrors { problems }, unreadable }
+}
+
+/// The configuration first, then definitions in the order read; in each by place.
+fn sort(problems: &mut [ConfigProblem], config: Option<&Path>, docs: &[(String, String)]) {
+    let config = config.map(|c| c.display().to_string());
+    let order = |path: &str| {
+        if config.as_deref() == Some(path) { 0 } else { docs.iter().position(|(name, _)| name == path).map_or(usize::MAX, |i| i + 1) }
+    };
+    problems.sort_by_key(|p| (order(&p.path), p.line, p.column));
+}
+
+/// Whether a finding of `collector` can ever be evidence for `control`.
+pub fn feeds(collector: &CollectorConfig, control: &Control) -> bool {
+    control.checks.iter().any(|check| lint::can_satisfy(collector, check))
+}
+
+/// Larger files are no configuration.
+const MAX_FILE: u64 = 16 << 20;
+/// More files are a mistake in a path.
+const MAX_FILES: usize = 10_000;
+
+fn read_config(path: &Path) -> Result<operator::Read, ConfigErrors> {
+    match read_text(path) {
+        Ok(text) => Ok(operator::read(path, &text)),
+        Err(problem) => Err(ConfigErrors { problems: vec![problem] }),
+    }
+}
+
+fn whole_file(path: &Path, message: String, help: &str) -> ConfigProblem {
+    ConfigProblem {
+        severity: ProblemSeverity::Error,
+        code: None,
+        path: path.display().to_string(),
+        line: 0,
+        column: 0,
+        message,
+        help: Some(help.to_owned()),
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, ConfigProblem> {
+    let size = std::fs::metadata(path).map(|m| m.len());
+    match size {
+        Ok(bytes) if bytes > MAX_FILE => {
+            return Err(whole_file(
+                path,
+                format!("the file has {bytes} bytes, more than {MAX_FILE}"),
+                "is it a scan that landed among definitions?",
+            ));
+        }
+        Ok(_) => {}
+        Err(e) => return Err(whole_file(path, format!("cannot be read: {}", reason(&e)), "check the path and its permissions")),
+    }
+    match std::fs::read(path).map(String::from_utf8) {
+        Ok(Ok(text)) => Ok(text),
+        Ok(Err(_)) => Err(whole_file(path, "the file is not UTF-8 text".to_owned(), "save it as UTF-8 without other encodings")),
+        Err(e) => Err(whole_file(path, format!("cannot be read: {}", reason(&e)), "check the path and its permissions")),
+    }
+}
+
+/// The fault without the operating system's number, which differs between systems.
+fn reason(e: &std::io::Error) -> String {
+    match e.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file or directory".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        std::io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
+        _ => e.to_string(),
+    }
+}
+
+/// The documents of files and directories, and what could not be read.
+fn read_documents(paths: &[PathBuf]) -> (Vec<(String, String)>, Vec<ConfigProblem>) {
+    let mut files = Vec::new();
+    let mut problems = Vec::new();
+    for path in paths {
+        walk(path, true, 0, &mut files, &mut problems);
+    }
+    let mut docs: Vec<(String, String)> = Vec::new();
+    for file in files {
+        let name = file.display().to_string();
+        if docs.iter().any(|(n, _)| *n == name) {
+            continue;
+        }
+        match read_text(&file) {
+            Ok(text) => docs.push((name, text)),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    (docs, problems)
+}
+
+fn walk(path: &Path, named: bool, depth: usize, files: &mut Vec<PathBuf>, problems: &mut Vec<ConfigProblem>) {
+    if files.len() > MAX_FILES || depth > 32 {
+        return;
+    }
+    if !path.is_dir() {
+        let yaml = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
+        // A file somebody names is read whatever it is called.
+        if named || yaml {
+            files.push(path.to_owned());
+        }
+        return;
+    }
+    match std::fs::read_dir(path) {
+        Err(e) => problems.push(whole_file(path, format!("cannot be read: {}", reason(&e)), "check the path and its permissions")),
+        Ok(entries) => {
+            let mut inside: Vec<PathBuf> = entries.filter_map(|e| e.ok().map(|e| e.path())).collect();
+            inside.sort();
+            for entry in inside {
+                // `..data` of a mounted ConfigMap and editors' `.#x.yaml` are the same files once more.
+                if !entry.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.')) {
+                    walk(&entry, false, depth + 1, files, problems);
+                }
+            }
+        }
+    }
+}
+
+/// What is wrong with a JSONPath, if anything is.
+fn jsonpath_fault(text: &str) -> Result<(), String> {
+    crate::formats::predicate::compile(text).map(|_| ()).map_err(|e| one_line(&e))
+}
+
+/// A parser's drawing of several lines (`--> 1:8`, a caret, `= expected …`) as one sentence.
+fn one_line(message: &str) -> String {
+    let Some((head, drawing)) = message.split_once("-->") else { return message.trim().to_owned() };
+    let column = drawing.lines().next().and_then(|l| l.trim().rsplit(':').next()).unwrap_or("").trim();
+    let expected = drawing.lines().rev().find_map(|l| l.trim().strip_prefix("= ")).unwrap_or("another character").trim();
+    let head = head.trim().trim_end_matches("Failed to parse rule:").trim().trim_end_matches(':');
+    format!("{head}: at character {column}: {expected}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_in_the_manual() {
+        let check = |manual: &str, name: &str, lists: &[&[&str]]| {
+            for key in lists.iter().flat_map(|l| l.iter()) {
+                assert!(manual.contains(&format!("`{key}`")), "docs/{name} does not explain `{key}`");
+            }
+        };
+        check(
+            include_str!("../../docs/configuration.md"),
+            "configuration.md",
+            &[
+                operator::KEYS,
+                operator::COLLECTOR_KEYS,
+                reach::FILE_KEYS,
+                reach::HTTP_KEYS,
+                reach::COMMAND_KEYS,
+                reach::PUSH_KEYS,
+                mapping::KEYS,
+                mapping::RESULT,
+                mapping::LIFECYCLE,
+            ],
+        );
+        check(
+            include_str!("../../docs/definitions.md"),
+            "definitions.md",
+            &[
+                definitions::SET_KEYS,
+                definitions::CONTROL_KEYS,
+                definitions::CHECK_KEYS,
+                definitions::SLO_KEYS,
+                definitions::SELECTOR_KEYS,
+                definitions::WAIVER_KEYS,
+            ],
+        );
+    }
+
+    #[test]
+    fn a_drawing_becomes_a_sentence() {
+        let drawing = "`$.[` is not a JSONPath: Failed to parse rule:  --> 1:3\n  |\n1 | $.[\n  |   ^---\n  |\n  = expected ALPHA";
+        assert_eq!(one_line(drawing), "`$.[` is not a JSONPath: at character 3: expected ALPHA");
+        assert_eq!(one_line(" plain "), "plain");
     }
 }

@@ -3,6 +3,7 @@
 //! Read in this order: a scanner's [`Finding`] about a [`ResourceRef`], the [`Control`] it is evidence for,
 //! the [`State`] we judge from it, the [`Ratio`] those states make, and the [`RunOutcome`] that brought them.
 
+pub mod account;
 pub mod control;
 pub mod finding;
 pub mod moment;

@@ -34,6 +34,11 @@ impl Moment {
         jiff::Timestamp::from_millisecond(self.0).ok()
     }
 
+    /// Reads RFC 3339 with an offset (`2027-01-31T00:00:00Z`). Without an offset it is no instant: `None`.
+    pub fn from_rfc3339(text: &str) -> Option<Moment> {
+        text.parse::<jiff::Timestamp>().ok().map(Moment::from)
+    }
+
     /// The length from `earlier` to `self`; zero when `earlier` is later (a clock that went back burns nothing).
     pub fn since(self, earlier: Moment) -> Span {
         Span(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

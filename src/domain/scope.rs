@@ -76,11 +76,16 @@ impl ScopeTemplate {
     /// Writes the scope of a finding with `fields` into `out` (cleared first). False, and `out` empty, if a
     /// placeholder finds no field.
     pub fn fill(&self, fields: &Fields<'_>, out: &mut String) -> bool {
+        self.fill_with(|name| fields.get(name), out)
+    }
+
+    /// Like [`ScopeTemplate::fill`], with the fields behind a function.
+    pub fn fill_with<'f>(&self, field: impl Fn(&str) -> Option<&'f str>, out: &mut String) -> bool {
         out.clear();
         for part in &self.parts {
             match part {
                 Part::Text(t) => out.push_str(t),
-                Part::Field(names) => match names.iter().find_map(|n| fields.get(n)) {
+                Part::Field(names) => match names.iter().find_map(|n| field(n)) {
                     Some(v) => out.push_str(v),
                     None => {
                         out.clear();

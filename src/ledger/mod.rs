@@ -9,9 +9,22 @@ use crate::domain::{Cause, Moment, ProblemKind, ScannerInfo, Severity, State};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+mod canonical;
+mod export;
+mod mark;
+mod prune;
+mod reader;
+mod replay;
+mod schema;
 mod sqlite;
+mod verify;
 
-pub use sqlite::{HighWaterMark, Ledger, VerifyReport, verify};
+pub use export::ExportRange;
+pub use mark::HighWaterMark;
+pub use prune::Pruned;
+pub use reader::{Event, FindingsPage, Observation, ObservedResource, ObservedResult, Reader, RunRow};
+pub use sqlite::Ledger;
+pub use verify::{VerifyReport, verify};
 
 /// Where the ledger lives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +42,7 @@ pub enum Config {
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// SQLite said no.
-    #[error("ledger {path}: {source}")]
+    #[error("ledger {path}")]
     Sqlite {
         /// The file.
         path: String,
@@ -44,8 +57,16 @@ pub enum LedgerError {
         /// What is wrong and what to do.
         message: String,
     },
+    /// The caller handed over something that cannot be accounted for: a fault of ours, not of the file.
+    #[error("ledger {path}: {message}")]
+    Refused {
+        /// The file.
+        path: String,
+        /// What was found and what was expected.
+        message: String,
+    },
     /// The file system said no.
-    #[error("ledger {path}: {source}")]
+    #[error("ledger {path}")]
     Io {
         /// The file.
         path: String,
@@ -67,6 +88,28 @@ pub enum RecordKind {
     Definitions,
     /// Old transitions were pruned; the baseline stands in their place.
     Prune,
+}
+
+impl RecordKind {
+    /// Every kind.
+    pub const ALL: [RecordKind; 5] =
+        [RecordKind::Start, RecordKind::Run, RecordKind::Tick, RecordKind::Definitions, RecordKind::Prune];
+
+    /// The word in the file, in exports and in documents.
+    pub const fn word(self) -> &'static str {
+        match self {
+            RecordKind::Start => "start",
+            RecordKind::Run => "run",
+            RecordKind::Tick => "tick",
+            RecordKind::Definitions => "definitions",
+            RecordKind::Prune => "prune",
+        }
+    }
+
+    /// The kind with this word.
+    pub fn from_word(word: &str) -> Option<RecordKind> {
+        Self::ALL.into_iter().find(|k| k.word() == word)
+    }
 }
 
 /// The record that a commit appends to the chain.

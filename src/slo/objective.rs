@@ -80,6 +80,17 @@ fn covers_requirement(pattern: &str, control: &Control) -> bool {
 }
 
 impl Slo {
+    /// The `sloth_id`: `<service>-<name>`.
+    pub fn id(&self) -> String {
+        format!("{}-{}", self.service, self.name)
+    }
+
+    /// Whether the SLO covers this scope.
+    pub fn covers_scope(&self, scope: &str) -> bool {
+        let matches_glob = |pattern: &String| globset::Glob::new(pattern).is_ok_and(|g| g.compile_matcher().is_match(scope));
+        self.scopes.is_empty() || self.scopes.iter().any(|p| p == scope || matches_glob(p))
+    }
+
     /// (bad, total) of `amounts` (resources, or resource-milliseconds) under the SLO's policies (slo.md section 2).
     pub fn bad_and_total(&self, amounts: &Counts) -> (u64, u64) {
         let mut bad = amounts[State::NonCompliant];

@@ -1,0 +1,96 @@
+//! The data behind `bornright demo`: real output of real scanners, inside the program.
+
+use crate::clock;
+use anyhow::Context as _;
+use std::fs::File;
+use std::path::Path;
+
+macro_rules! shipped {
+    ($($name:literal),+ $(,)?) => { &[$(($name, include_bytes!(concat!("../../examples/demo/", $name)))),+] };
+}
+
+/// (path, bytes) of every file of the demo, as in `examples/demo/`.
+const FILES: &[(&str, &[u8])] = shipped![
+    "bornright.yaml",
+    "aws/prowler-1.ocsf.json.gz",
+    "aws/prowler-2.ocsf.json.gz",
+    "aws/security-hub.asff.json.gz",
+    "code/checkov.json.gz",
+    "code/conftest.json",
+    "code/regula.json",
+    "code/zizmor.sarif.gz",
+    "host/inspec-rhel8.json.gz",
+    "host/web-01-1.xccdf.xml.gz",
+    "host/web-01-2.xccdf.xml.gz",
+    "host/web-01-3.xccdf.xml.gz",
+    "kubernetes/kube-bench-node.json",
+    "kubernetes/policy-report.yaml",
+    "kubernetes/trivy-helm.json.gz",
+    "kubernetes/trivy-k8s.json.gz",
+];
+
+/// Where the files stand below the demo's root, as in the repository: the configuration names the definitions by a
+/// relative path.
+pub(crate) const FOLDER: &str = "examples/demo";
+
+/// Lays the shipped definitions out beside the scans.
+pub(crate) fn lay_out_definitions(root: &Path) -> anyhow::Result<()> {
+    for (name, text) in crate::config::shipped() {
+        let path = root.join("slo-definitions").join(Path::new(name).file_name().unwrap_or_default());
+        std::fs::create_dir_all(root.join("slo-definitions"))?;
+        std::fs::write(&path, text).with_context(|| format!("{}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// Later scans of what an earlier one looked at: they come round after round, so that there is drift to see.
+const ROUNDS: &[&[&str]] = &[&["aws/prowler-1.ocsf.json.gz", "host/web-01-1.xccdf.xml.gz"], &["aws/prowler-2.ocsf.json.gz", "host/web-01-2.xccdf.xml.gz"], &["host/web-01-3.xccdf.xml.gz"]];
+
+/// Lays the scans of `round` out under `root`, as if the scanners had just run. In round 0 everything that has only one
+/// scan comes too; in later rounds those are merely run again.
+pub(crate) fn lay_out(root: &Path, round: usize) -> anyhow::Result<()> {
+    let dir = &root.join(FOLDER);
+    let now = std::time::UNIX_EPOCH + crate::domain::Span(u64::try_from(clock::now().0).unwrap_or(0)).std();
+    let staged = |name: &str| ROUNDS.iter().position(|files| files.contains(&name));
+    let current = round % ROUNDS.len();
+    for (name, bytes) in FILES {
+        let path = dir.join(name);
+        match staged(name) {
+            Some(r) if r != current => continue,
+            _ => {}
+        }
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent).with_context(|| format!("{}", parent.display()))?;
+        }
+        std::fs::write(&path, bytes).with_context(|| format!("{}", path.display()))?;
+        File::options().write(true).open(&path)?.set_modified(now)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_demo_ships() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/demo");
+        let mut found = Vec::new();
+        let mut dirs = vec![root.clone()];
+        while let Some(dir) = dirs.pop() {
+            for entry in std::fs::read_dir(dir).expect("the folder is there") {
+                let path = entry.expect("readable").path();
+                if path.is_dir() {
+                    dirs.push(path);
+                } else {
+                    found.push(path.strip_prefix(&root).expect("below").to_string_lossy().into_owned());
+                }
+            }
+        }
+        found.retain(|f| !f.ends_with(".md") && !f.ends_with(".py"));
+        found.sort();
+        let mut listed: Vec<String> = FILES.iter().map(|(n, _)| (*n).to_owned()).collect();
+        listed.sort();
+        assert_eq!(found, listed);
+    }
+}

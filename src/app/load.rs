@@ -1,0 +1,26 @@
+//! Finds and reads what the operator wrote.
+
+use crate::config::{self, Config, ConfigErrors, Definitions};
+use std::path::{Path, PathBuf};
+
+/// The configuration's usual name.
+const USUAL: &str = "bornright.yaml";
+
+/// Reads the configuration, `path` or the usual one, and the definitions it names.
+pub(crate) fn load(path: Option<&Path>) -> anyhow::Result<(Config, Definitions)> {
+    let path: PathBuf = match path {
+        Some(p) => p.to_owned(),
+        None if Path::new(USUAL).exists() => USUAL.into(),
+        None => anyhow::bail!(
+            "there is no {USUAL} in this directory\n  help: name one with `--config FILE`, start from examples/ in the repository, or see it work first: `bornright demo`"
+        ),
+    };
+    let config = config::load(&path).map_err(told)?;
+    let definitions = config::load_definitions(&config.definitions).map_err(told)?;
+    Ok((config, definitions))
+}
+
+fn told(errors: ConfigErrors) -> anyhow::Error {
+    let many = errors.count(config::ProblemSeverity::Error);
+    anyhow::anyhow!("the configuration has {many} {}\n{errors}", if many == 1 { "error" } else { "errors" })
+}

@@ -1,0 +1,320 @@
+//! What a format sees in documents: native NDJSON, a summary, or, for a mapping, what each expression gave.
+
+use super::{Output, complain};
+use crate::collectors::decode;
+use crate::domain::{CheckResult, Finding, Lifecycle, Problem};
+use crate::formats::jsonpath::{self, Mapping, RawMapping};
+use crate::formats::summary::Summary;
+use crate::formats::{self, Context, Flow, Format, FormatSpec, Limits, Sink};
+use anyhow::Context as _;
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+use std::fs::File;
+use std::io::{self, BufRead, BufWriter, StdoutLock, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit status: 0 every document was read, 2 at least one could not be read at all.\nProblems go to stderr, at most 20 for a document."
+)]
+pub(crate) struct Args {
+    /// The documents' format; `auto` recognises each by its shape and says what it took it for
+    #[arg(long, value_name = "FORMAT", default_value = "auto", value_parser = formats_known())]
+    format: String,
+    /// Count instead of listing: one JSON object over all documents
+    #[arg(long)]
+    summary: bool,
+    /// How findings are listed: json is native NDJSON
+    #[arg(long, value_enum, default_value_t = Output::Json)]
+    output: Output,
+    /// The mapping (YAML) of `--format jsonpath`
+    #[arg(long, value_name = "FILE")]
+    mapping: Option<PathBuf>,
+    /// Show what each expression of the mapping gives for the first record of each document
+    #[arg(long, requires = "mapping", conflicts_with = "summary")]
+    explain: bool,
+    /// Documents, plain or compressed with gzip or zstd; `-` is standard input; a directory is Cloud Custodian's output
+    #[arg(value_name = "PATH", required = true)]
+    paths: Vec<PathBuf>,
+}
+
+fn formats_known() -> clap::builder::PossibleValuesParser {
+    ["auto"].into_iter().chain(Format::ALL.iter().map(|f| f.word())).chain(["jsonpath"]).collect::<Vec<_>>().into()
+}
+
+/// Problems shown for one document.
+const SHOWN: u64 = 20;
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let spec = spec(args)?;
+    let mut out = Out { to: BufWriter::with_capacity(64 << 10, io::stdout().lock()), text: args.output == Output::Text, failed: None };
+    let mut summary = Summary::new();
+    let mut unreadable = false;
+    for path in &args.paths {
+        for document in documents(path) {
+            let Document { name, opened } = document;
+            let limits = Limits::default();
+            let ctx = Context { source: &name, limits, want_raw: false };
+            let mut input = match opened {
+                Ok(input) => input,
+                Err(error) => {
+                    unreadable = true;
+                    complain(&format!("{name}: {error}"));
+                    continue;
+                }
+            };
+            if args.explain {
+                if let FormatSpec::JsonPath(mapping) = &spec {
+                    match jsonpath::explain(mapping, &mut input, &ctx) {
+                        Ok(explained) => explain(&mut out.to, &name, &explained)?,
+                        Err(error) => {
+                            unreadable = true;
+                            complain(&error.to_string());
+                        }
+                    }
+                }
+                continue;
+            }
+            let mut sink = Tee { summary: args.summary.then_some(&mut summary), out: &mut out, problems: 0 };
+            let result = formats::read(&spec, &mut input, &ctx, &mut sink);
+            if sink.problems > SHOWN {
+                complain(&format!("{name}: … and {} more problems", sink.problems - SHOWN));
+            }
+            if let Some(error) = out.failed.take() {
+                return Err(error.into());
+            }
+            if let Err(error) = result {
+                unreadable = true;
+                complain(&error.to_string());
+                summary.problem(error.into_problem());
+            }
+        }
+    }
+    if args.summary {
+        writeln!(out.to, "{}", summary.to_json())?;
+    }
+    out.to.flush()?;
+    Ok(if unreadable { ExitCode::from(2) } else { ExitCode::SUCCESS })
+}
+
+fn spec(args: &Args) -> anyhow::Result<FormatSpec> {
+    if args.format != "jsonpath" {
+        anyhow::ensure!(args.mapping.is_none(), "--mapping is for `--format jsonpath`, found `--format {}`", args.format);
+        return Ok(Format::from_word(&args.format).map_or(FormatSpec::Auto, FormatSpec::Builtin));
+    }
+    let path = args.mapping.as_ref().context("`--format jsonpath` needs `--mapping FILE`")?;
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let options = serde_yaml::options! { strict_booleans: true, with_snippet: false };
+    let raw: RawMapping = serde_yaml::from_str_with_options(&text, options).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
+    let mapping = Mapping::compile(raw).map_err(|faults| {
+        let lines: Vec<String> = faults.iter().map(|(field, what)| format!("{}: {field}: {what}", path.display())).collect();
+        anyhow::anyhow!("{}", lines.join("\n"))
+    })?;
+    Ok(FormatSpec::JsonPath(Arc::new(mapping)))
+}
+
+struct Document {
+    name: String,
+    opened: Result<Box<dyn BufRead + Send>, String>,
+}
+
+/// The documents behind a path: one, or one per policy if it is a directory of Cloud Custodian's.
+fn documents(path: &Path) -> Vec<Document> {
+    let max = Limits::default().document_bytes;
+    if path == Path::new("-") {
+        let opened = decode::open(io::stdin(), max, decode::MAX_RATIO).map_err(|e| e.to_string());
+        return vec![Document { name: "<stdin>".to_owned(), opened }];
+    }
+    let name = path.display().to_string();
+    if path.is_dir() {
+        let mut policies = Vec::new();
+        find_policies(path, 0, &mut policies);
+        policies.sort();
+        if policies.is_empty() {
+            let message = "is a directory without Cloud Custodian policies (no metadata.json below)\nhelp: name the documents themselves";
+            return vec![Document { name, opened: Err(message.to_owned()) }];
+        }
+        return policies.iter().map(|dir| Document { name: dir.display().to_string(), opened: custodian(dir) }).collect();
+    }
+    // Not `open_path`, which refuses pipes: a person may well say `<(curl …)` here.
+    let opened = File::open(path).and_then(|file| decode::open(file, max, decode::MAX_RATIO)).map_err(|e| e.to_string());
+    vec![Document { name, opened }]
+}
+
+/// A policy's output in a directory, as one document.
+fn custodian(dir: &Path) -> Result<Box<dyn BufRead + Send>, String> {
+    let open = |name: &str| -> Result<Option<Box<dyn BufRead + Send>>, String> {
+        for file in [name.to_owned(), format!("{name}.gz")] {
+            let path = dir.join(&file);
+            if path.exists() {
+                let opened = decode::open_path(&path, Limits::default().document_bytes, decode::MAX_RATIO);
+                return opened.map(Some).map_err(|e| format!("{file}: {e}"));
+            }
+        }
+        Ok(None)
+    };
+    let metadata = open("metadata.json")?.ok_or("has no metadata.json")?;
+    let envelope = formats::custodian_envelope(metadata, open("resources.json")?);
+    Ok(Box::new(io::BufReader::with_capacity(128 << 10, envelope)))
+}
+
+fn find_policies(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+    if ["metadata.json", "metadata.json.gz"].iter().any(|f| dir.join(f).is_file()) {
+        found.push(dir.to_owned());
+        return;
+    }
+    // account/region/policy/year/month/day/hour is the deepest layout known.
+    if depth < 8
+        && let Ok(entries) = std::fs::read_dir(dir)
+    {
+        for entry in entries.flatten() {
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                find_policies(&entry.path(), depth + 1, found);
+            }
+        }
+    }
+}
+
+fn explain(out: &mut impl Write, name: &str, explained: &[jsonpath::Explained]) -> io::Result<()> {
+    if explained.is_empty() {
+        return writeln!(out, "{name}: no record");
+    }
+    writeln!(out, "{name}, first record:")?;
+    let widest = |f: fn(&jsonpath::Explained) -> usize| explained.iter().map(f).max().unwrap_or(0);
+    let (field, expression) = (widest(|e| e.field.chars().count()), widest(|e| e.expression.chars().count()));
+    for e in explained {
+        writeln!(out, "  {:field$}  {:expression$}  {}", e.field, e.expression, e.gave)?;
+    }
+    Ok(())
+}
+
+struct Out<'o> {
+    to: BufWriter<StdoutLock<'o>>,
+    text: bool,
+    failed: Option<io::Error>,
+}
+
+struct Tee<'t, 'o> {
+    summary: Option<&'t mut Summary>,
+    out: &'t mut Out<'o>,
+    problems: u64,
+}
+
+impl Sink for Tee<'_, '_> {
+    fn finding(&mut self, finding: &Finding<'_>) -> Flow {
+        match &mut self.summary {
+            Some(summary) => summary.finding(finding),
+            None => match self.out.write(finding) {
+                Ok(()) => Flow::More,
+                Err(error) => {
+                    self.out.failed = Some(error);
+                    Flow::Stop
+                }
+            },
+        }
+    }
+
+    fn problem(&mut self, problem: Problem) {
+        self.problems += 1;
+        if self.problems <= SHOWN {
+            complain(&problem.to_string().replace('\n', " "));
+        }
+        if let Some(summary) = &mut self.summary {
+            summary.problem(problem);
+        }
+    }
+}
+
+impl Out<'_> {
+    fn write(&mut self, finding: &Finding<'_>) -> io::Result<()> {
+        if self.text {
+            let lifecycle = if finding.lifecycle == Lifecycle::Active { String::new() } else { format!(" ({})", finding.lifecycle) };
+            let count = if finding.aggregate { format!(" ×{}", finding.count) } else { String::new() };
+            let message = finding.message.as_deref().or(finding.title.as_deref()).unwrap_or_default().replace(['\n', '\r'], " ");
+            return writeln!(self.to, "{}{lifecycle}{count}  {}  {}  {message}", finding.result, finding.check, finding.resource.id);
+        }
+        serde_json::to_writer(&mut self.to, &Line::from(finding)).map_err(io::Error::from)?;
+        self.to.write_all(b"\n")
+    }
+}
+
+/// The native form of a finding: absent keys are left out.
+#[derive(Serialize)]
+struct Line<'f> {
+    check: &'f str,
+    resource: Resource<'f>,
+    result: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lifecycle: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    severity: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    observed_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fields: Option<Map<'f>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<&'f str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'f str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    control_refs: Vec<Ref<'f>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Resource<'f> {
+    id: &'f str,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<&'f str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'f str>,
+}
+
+#[derive(Serialize)]
+struct Ref<'f> {
+    framework: &'f str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'f str>,
+    id: &'f str,
+}
+
+struct Map<'f>(&'f [(std::borrow::Cow<'f, str>, std::borrow::Cow<'f, str>)]);
+
+impl Serialize for Map<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (i, (name, value)) in self.0.iter().enumerate() {
+            // Of equal names the first is the one that `Fields::get` finds.
+            if !self.0[..i].iter().any(|(earlier, _)| earlier == name) {
+                map.serialize_entry(name, value)?;
+            }
+        }
+        map.end()
+    }
+}
+
+impl<'f> From<&'f Finding<'_>> for Line<'f> {
+    fn from(f: &'f Finding<'_>) -> Line<'f> {
+        let result: CheckResult = f.result;
+        Line {
+            check: &f.check,
+            resource: Resource { id: &f.resource.id, kind: f.resource.kind.as_deref(), name: f.resource.name.as_deref() },
+            result: result.word(),
+            lifecycle: (f.lifecycle != Lifecycle::Active).then(|| f.lifecycle.word()),
+            severity: f.severity.map(|s| s.word()),
+            observed_at: f.observed_at.map(|at| at.to_string()),
+            fields: (!f.fields.0.is_empty()).then_some(Map(&f.fields.0)),
+            title: f.title.as_deref(),
+            message: f.message.as_deref(),
+            control_refs: f
+                .control_refs
+                .iter()
+                .map(|r| Ref { framework: &r.framework, version: r.version.as_deref(), id: &r.id })
+                .collect(),
+            count: (f.aggregate || f.count != 1).then_some(f.count),
+        }
+    }
+}
