@@ -87,7 +87,10 @@ fn world(scopes: u32) -> World {
         names.bindings.push(Binding { id: c, control: c, collector: 1, check: c, population: false });
         for s in 0..scopes {
             names.rows.push(RowName { control: c, scope: s, shown: s });
-            counters.push(CounterRow { control: c, scope: s, ..CounterRow::default() });
+            // As a row looks that has lived: a few causes, and violations in one of three.
+            let transitions = vec![("drift", Cause::Resource, 40), ("remediation", Cause::Resource, 39), ("other", Cause::NewResource, 33)];
+            let violations = (c % 3 == 0).then_some([7; 20]);
+            counters.push(CounterRow { control: c, scope: s, transitions, violations, ..CounterRow::default() });
         }
     }
     for s in 0..scopes {

@@ -10,6 +10,9 @@ import sqlite3
 import struct
 import sys
 
+DIRECTIONS = ["drift", "remediation", "other"]
+CAUSES = ["resource", "new_resource", "deleted_resource", "control", "scanner", "waiver", "mapping", "freshness"]
+
 
 def fields(*values):
     """Each value as text behind its length (4 bytes, little-endian); None is an empty text."""
@@ -120,7 +123,7 @@ def replay(db, rows, shown, now, after, record):
 
 def counters_now(db, at):
     """The stored counters, carried to `at`: integrals by control and scope, and the digest of everything else."""
-    rows, rest = {}, b""
+    rows, rest = {}, bytearray()
     for row in db.execute("SELECT * FROM counters ORDER BY control, scope"):
         control, scope, as_of = row[:3]
         n, ms, (fresh, stale, newest, until) = list(row[3:7]), list(row[7:11]), row[11:15]
@@ -131,9 +134,11 @@ def counters_now(db, at):
         for moment in (newest, until):
             rest += struct.pack("<Bq", moment is not None, moment or 0)
         rest += b"\0" if row[15] is None else b"\1" + struct.pack("<20Q", *map(int, row[15].split(" ")))
-        text = row[16].encode()
-        rest += struct.pack("<I", len(text)) + text
-    return rows, sha(rest)
+        moves = [part.replace("/", "=").split("=") for part in row[16].split(",") if part]
+        rest += struct.pack("<I", len(moves))
+        for direction, cause, number in moves:
+            rest += struct.pack("<BBQ", DIRECTIONS.index(direction), CAUSES.index(cause), int(number))
+    return rows, sha(bytes(rest))
 
 
 def main(path):
@@ -184,6 +189,6 @@ def main(path):
 if __name__ == "__main__":
     try:
         main(sys.argv[1])
-    except (IndexError, sqlite3.Error) as error:
+    except (IndexError, ValueError, sqlite3.Error) as error:
         print(f"cannot read: {error}", file=sys.stderr)
         sys.exit(2)

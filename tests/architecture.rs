@@ -75,8 +75,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("flate2", &["collectors", "exposition", "serve"]),
     ("ruzstd", &["collectors"]),
     ("glob", &["collectors"]),
-    // Spooled documents; the demo's and `gate`'s temporary directory.
-    ("tempfile", &["collectors", "app", "cli"]),
+    // Spooled documents, pushed ones among them; the temporary directories of the demo and of `gate`.
+    ("tempfile", &["collectors", "serve", "app", "cli"]),
     // A secret is a type that prints `***` (law 14).
     ("secrecy", &["collectors", "config", "serve"]),
     // Instants are domain's; formats reads the many ways scanners write them, collectors those of files and

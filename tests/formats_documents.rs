@@ -243,3 +243,74 @@ fn scorecard() {
         ],
     );
 }
+
+const FORMATS: [&str; 10] =
+    ["xccdf", "conftest", "checkov", "trivy", "kube_bench", "policy_report", "sarif", "inspec", "regula", "scorecard"];
+
+fn fixtures(format: &str) -> Vec<(String, Vec<u8>)> {
+    use std::io::Read;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats").join(format);
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("the folder is there") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().and_then(|n| n.to_str()).expect("a plain name").to_owned();
+        let mut bytes = std::fs::read(&path).expect("readable");
+        if name.ends_with(".gz") {
+            let mut plain = Vec::new();
+            flate2::bufread::GzDecoder::new(bytes.as_slice()).read_to_end(&mut plain).expect("good gzip");
+            bytes = plain;
+        }
+        if name != "README.md" {
+            all.push((name, bytes));
+        }
+    }
+    assert!(!all.is_empty());
+    all.sort();
+    all
+}
+
+fn try_read(format: &str, bytes: &[u8]) -> (Summary, Result<bornright::domain::RunOutcome, bornright::formats::FormatError>) {
+    let mut sum = Summary::default();
+    let ctx = Context { source: "doc", limits: Limits::default(), want_raw: true };
+    let spec = FormatSpec::Builtin(Format::from_word(format).expect("a format"));
+    let mut input = BufReader::with_capacity(1000, bytes);
+    let outcome = bornright::formats::read(&spec, &mut input, &ctx, &mut sum);
+    (sum, outcome)
+}
+
+#[test]
+fn no_document_passes_for_one_of_another_format() {
+    for of in FORMATS {
+        for (name, bytes) in fixtures(of) {
+            for format in FORMATS.iter().filter(|f| **f != of) {
+                let (sum, outcome) = try_read(format, &bytes);
+                assert!(outcome.is_err(), "{of}/{name} was read as {format}: {outcome:?}");
+                assert_eq!(sum.results, [0; 6], "{of}/{name} read as {format}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_breaks_off_is_never_complete() {
+    for of in FORMATS {
+        for (name, bytes) in fixtures(of) {
+            // A YAML document is whole at the end of every line: only its own summary can tell.
+            if name.ends_with(".yaml") {
+                continue;
+            }
+            let body = bytes.iter().rposition(|b| !b.is_ascii_whitespace()).map_or(0, |i| i + 1);
+            let step = (body / 23).max(1);
+            for cut in (0..body).step_by(step).chain([body - 1]) {
+                let (_, outcome) = try_read(of, &bytes[..cut]);
+                assert!(outcome.is_err() || outcome.is_ok_and(|o| !o.complete), "{of}/{name} cut at {cut} of {body} is complete");
+                // Damage within must not panic, whatever it makes of the document.
+                let mut damaged = bytes.clone();
+                damaged[cut] = damaged[cut].wrapping_add(128);
+                drop(try_read(of, &damaged));
+                damaged[cut] = b'"';
+                drop(try_read(of, &damaged));
+            }
+        }
+    }
+}

@@ -103,12 +103,12 @@ fn compressed_streams() {
     each("decode", &seeds, |input| {
         let outcome = |input: &[u8]| {
             let mut reader = decode::open(Cursor::new(input.to_vec()), MOST, decode::MAX_RATIO)?;
-            let mut plain = Vec::new();
+            let mut plain: Vec<u8> = Vec::new();
             let mut piece = [0u8; 4096];
             loop {
                 match reader.read(&mut piece) {
                     Ok(0) => return Ok(plain),
-                    Ok(n) => plain.extend(&piece[..n]),
+                    Ok(n) => plain.extend_from_slice(&piece[..n]),
                     Err(e) => return Err(e),
                 }
                 assert!(plain.len() as u64 <= MOST, "{} bytes came out, {MOST} are allowed", plain.len());

@@ -34,7 +34,7 @@ async fn start_with(snapshot: Snapshot, limits: Limits) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
     let addr = listener.local_addr().expect("it is bound");
     let stop = CancellationToken::new();
-    let task = tokio::spawn(run_with(listener, backend.clone(), stop.clone(), limits));
+    let task = tokio::spawn(run_with(listener, backend.clone(), stop.clone(), limits, None));
     Server { addr, backend, stop, task }
 }
 

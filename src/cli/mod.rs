@@ -125,6 +125,11 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 fn start_logging(level: &str, format: LogFormat) -> Result<(), String> {
+    // A word alone that is no level would be taken for a target, and nothing be logged at all.
+    let alone = !level.contains(['=', ',', '[']);
+    if alone && !["off", "error", "warn", "info", "debug", "trace"].iter().any(|l| level.eq_ignore_ascii_case(l)) {
+        return Err(format!("--log-level `{level}` is no level\nhelp: write off, error, warn, info, debug or trace"));
+    }
     let filter = tracing_subscriber::EnvFilter::builder()
         .parse(level)
         .map_err(|e| format!("--log-level `{level}`: {e}\nhelp: write off, error, warn, info, debug or trace"))?;

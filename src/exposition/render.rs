@@ -52,19 +52,13 @@ pub(super) fn flowing(page: &mut Page, s: &Snapshot, labels: &Labels, now: Momen
     let state = tails(STATE, State::ALL.iter().map(|s| s.word()));
     let mut family = page.family(&names::RESOURCE_SECONDS);
     for (i, row) in s.rows.iter().enumerate() {
-        let (control, scope) = labels.row(row);
         let RowNow { resource_ms, .. } = s.row_at(i, now);
-        for (tail, ms) in state.iter().zip(resource_ms.0) {
-            family.sample(&[control, scope, tail], Value::Millis(ms));
-        }
+        family.samples(labels.row(row), state.iter().zip(resource_ms.0.map(Value::Millis)));
     }
     let freshness = tails(STATE, FRESHNESS);
     let mut family = page.family(&names::EVIDENCE_SECONDS);
     for (i, row) in s.rows.iter().enumerate() {
-        let (control, scope) = labels.row(row);
-        for (tail, ms) in freshness.iter().zip(s.row_at(i, now).evidence_ms) {
-            family.sample(&[control, scope, tail], Value::Millis(ms));
-        }
+        family.samples(labels.row(row), freshness.iter().zip(s.row_at(i, now).evidence_ms.map(Value::Millis)));
     }
 }
 
@@ -92,10 +86,7 @@ pub(super) fn stepwise(page: &mut Page, s: &Snapshot, labels: &Labels, now: Mome
     let counts: Vec<Counts> = (0..s.rows.len()).map(|i| s.row_at(i, now).counts).collect();
     let mut family = page.family(&names::RESOURCES);
     for (row, counts) in s.rows.iter().zip(&counts) {
-        let (control, scope) = labels.row(row);
-        for (tail, n) in state.iter().zip(counts.0) {
-            family.sample(&[control, scope, tail], Value::Int(n));
-        }
+        family.samples(labels.row(row), state.iter().zip(counts.0.map(Value::Int)));
     }
     // The ratio is never shown without its bounds and its coverage; all four are absent where there is no population.
     type Share = fn(&Counts) -> Option<f64>;

@@ -24,6 +24,8 @@ pub(super) enum Value {
 /// A part of a page. Parts are made at different times and joined by [`join`].
 pub(super) struct Page {
     buf: Vec<u8>,
+    /// Text that is done, if it is not compressed: pieces, since one buffer that grows would be copied as it grows.
+    pieces: Vec<Bytes>,
     openmetrics: bool,
     gzip: Option<Gzip>,
 }
@@ -38,18 +40,20 @@ struct Gzip {
 #[derive(Debug)]
 pub(super) struct Part {
     /// Text; or a raw DEFLATE stream cut at a byte boundary and not closed.
-    pub(super) body: Bytes,
+    body: Vec<Bytes>,
     /// The checksum of the text, if it is compressed.
-    pub(super) crc: Crc,
+    crc: Crc,
 }
 
-/// Text beyond this is handed to the compressor: small enough for the second-level cache.
+/// Text beyond this is handed on: small enough for the second-level cache.
 const CHUNK: usize = 64 * 1024;
+/// Room for a chunk and the sample that fills it.
+const ROOM: usize = CHUNK + 2 * 1024;
 
 impl Page {
     pub(super) fn new(openmetrics: bool, gzip: Option<Compression>) -> Page {
         let gzip = gzip.map(|level| Gzip { deflate: Compress::new(level, false), out: Vec::new(), crc: Crc::new() });
-        Page { buf: Vec::with_capacity(CHUNK), openmetrics, gzip }
+        Page { buf: Vec::with_capacity(ROOM), pieces: Vec::new(), openmetrics, gzip }
     }
 
     pub(super) fn openmetrics(&self) -> bool {
@@ -86,19 +90,25 @@ impl Page {
     }
 
     fn squeeze(&mut self) {
-        if let Some(gzip) = &mut self.gzip {
-            gzip.feed(&self.buf, FlushCompress::None);
-            self.buf.clear();
+        match &mut self.gzip {
+            Some(gzip) => {
+                gzip.feed(&self.buf, FlushCompress::None);
+                self.buf.clear();
+            }
+            None => self.pieces.push(std::mem::replace(&mut self.buf, Vec::with_capacity(ROOM)).into()),
         }
     }
 
     pub(super) fn done(mut self) -> Part {
         match self.gzip.take() {
-            None => Part { body: self.buf.into(), crc: Crc::new() },
+            None => {
+                self.pieces.push(self.buf.into());
+                Part { body: self.pieces, crc: Crc::new() }
+            }
             Some(mut gzip) => {
                 gzip.feed(&self.buf, FlushCompress::Sync);
                 gzip.out.shrink_to_fit();
-                Part { body: gzip.out.into(), crc: gzip.crc }
+                Part { body: vec![gzip.out.into()], crc: gzip.crc }
             }
         }
     }
@@ -138,9 +148,29 @@ impl Family<'_> {
         self.sample_of("", labels, value);
     }
 
-    /// One sample whose name has a suffix (`_bucket`).
+    /// Samples that differ in the ends of their labels only: what they share is put together once and copied.
     #[inline]
-    pub(super) fn sample_of(&mut self, suffix: &str, labels: &[&str], value: Value) {
+    pub(super) fn samples<'t>(&mut self, (control, scope): (&str, &str), ends: impl Iterator<Item = (&'t String, Value)>) {
+        let name = self.metric.name;
+        let buf = self.room();
+        let start = buf.len();
+        let mut shared = 0;
+        for (end, value) in ends {
+            if shared == 0 {
+                buf.extend_from_slice(name.as_bytes());
+                buf.extend_from_slice(control.as_bytes());
+                buf.extend_from_slice(scope.as_bytes());
+                shared = buf.len() - start;
+            } else {
+                buf.extend_from_within(start..start + shared);
+            }
+            buf.extend_from_slice(end.as_bytes());
+            push_value(buf, value);
+        }
+    }
+
+    /// The buffer, with room for a sample or a few, the header written.
+    fn room(&mut self) -> &mut Vec<u8> {
         if self.page.buf.len() >= CHUNK {
             self.page.squeeze();
         }
@@ -148,25 +178,20 @@ impl Family<'_> {
             self.headed = true;
             self.page.header(self.metric);
         }
-        let buf = &mut self.page.buf;
-        buf.extend_from_slice(self.metric.name.as_bytes());
+        &mut self.page.buf
+    }
+
+    /// One sample whose name has a suffix (`_bucket`).
+    #[inline]
+    pub(super) fn sample_of(&mut self, suffix: &str, labels: &[&str], value: Value) {
+        let metric = self.metric;
+        let buf = self.room();
+        buf.extend_from_slice(metric.name.as_bytes());
         buf.extend_from_slice(suffix.as_bytes());
         for part in labels {
             buf.extend_from_slice(part.as_bytes());
         }
-        buf.push(b' ');
-        match value {
-            Value::Int(n) => push_int(buf, n),
-            Value::Millis(ms) => push_millis(buf, ms),
-            Value::Moment(ms) => {
-                if ms < 0 {
-                    buf.push(b'-');
-                }
-                push_millis(buf, ms.unsigned_abs());
-            }
-            Value::Float(x) => push_float(buf, x),
-        }
-        buf.push(b'\n');
+        push_value(buf, value);
     }
 
     /// A histogram. `labels` without braces: `severity="high"`, or empty.
@@ -225,6 +250,23 @@ pub(super) fn label_name(text: &str) -> String {
 
 const DIGITS: &[u8; 200] = b"0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849\
     5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
+
+#[inline]
+fn push_value(buf: &mut Vec<u8>, value: Value) {
+    buf.push(b' ');
+    match value {
+        Value::Int(n) => push_int(buf, n),
+        Value::Millis(ms) => push_millis(buf, ms),
+        Value::Moment(ms) => {
+            if ms < 0 {
+                buf.push(b'-');
+            }
+            push_millis(buf, ms.unsigned_abs());
+        }
+        Value::Float(x) => push_float(buf, x),
+    }
+    buf.push(b'\n');
+}
 
 #[inline]
 fn push_int(buf: &mut Vec<u8>, mut n: u64) {
@@ -286,7 +328,7 @@ pub(super) fn join<'p>(parts: impl Iterator<Item = &'p Part>, gzip: bool) -> Vec
     }
     for part in parts {
         crc.combine(&part.crc);
-        page.push(part.body.clone());
+        page.extend(part.body.iter().cloned());
     }
     if gzip {
         // A block of fixed codes (01) that is the last one (1) and holds only its end (0000000).

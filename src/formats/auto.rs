@@ -14,7 +14,9 @@ pub(super) fn read(input: &mut dyn BufRead, ctx: &Context<'_>, sink: &mut dyn Si
     let head = Head::peek(input);
     let format = match look(head.bytes()) {
         Look::Known(format) => format,
-        Look::Other(what) => return Err(FormatError::wrong(ctx, format!("this is {what}, and no findings"))),
+        // A list of resources as any API gives it: only its name tells where it comes from.
+        Look::Unknown if named(ctx.source, "resources.json") => Format::CloudCustodian,
+        Look::Other(what) => return Err(FormatError::wrong(ctx, format!("this is {what}, not findings"))),
         Look::Nothing => {
             if let Some(error) = head.error.borrow().as_ref() {
                 let message = format!("the document cannot be read: {error}");
@@ -23,6 +25,7 @@ pub(super) fn read(input: &mut dyn BufRead, ctx: &Context<'_>, sink: &mut dyn Si
             let message = "the document is empty";
             return Err(FormatError { kind: ProblemKind::Empty, ..FormatError::wrong(ctx, message) });
         }
+        Look::Table => return Err(FormatError::wrong(ctx, "this is a table (CSV)\nhelp: describe its columns with a `jsonpath` mapping")),
         Look::Unknown => {
             let help = "no known format has this shape\nhelp: name its format, or describe it with a `jsonpath` mapping";
             return Err(FormatError::wrong(ctx, help));
@@ -32,12 +35,18 @@ pub(super) fn read(input: &mut dyn BufRead, ctx: &Context<'_>, sink: &mut dyn Si
     read_as(format, &mut head.replay(input), ctx, sink)
 }
 
+fn named(source: &str, name: &str) -> bool {
+    let file = source.rsplit(['/', '\\']).next().unwrap_or_default();
+    file.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest == ".gz")
+}
+
 /// Adds to a "wrong format" what the document looks like instead.
 pub(super) fn explain(mut error: FormatError, asked: Format, head: &[u8]) -> FormatError {
     if error.kind == ProblemKind::WrongFormat {
         match look(head) {
             Look::Known(format) if format != asked => error.message += &format!("; it looks like {format}"),
             Look::Other(what) => error.message += &format!("; it looks like {what}"),
+            Look::Table => error.message += "; it looks like a table (CSV)",
             Look::Known(_) | Look::Nothing | Look::Unknown => {}
         }
     }
@@ -116,6 +125,8 @@ impl BufRead for Replay<'_> {
 
 enum Look {
     Known(Format),
+    /// CSV, whose columns we do not know.
+    Table,
     /// Known, and not findings.
     Other(&'static str),
     Nothing,
@@ -277,6 +288,12 @@ fn json(o: &Outline) -> Look {
     if any(&["value[].results", "results"], &["nonCompliantResources"]) {
         return Known(AzurePolicy);
     }
+    if here(&["event_type", "constraint_kind"]) || here(&["process", "audit_id"]) {
+        return Known(Gatekeeper);
+    }
+    if o.members.iter().any(|(p, w)| p.ends_with(".aquasecurity.github.io") && w == "[") {
+        return Known(TrivyOperator);
+    }
     if here(&["check", "result"]) && (here(&["resource.id"]) || here(&["resource"])) {
         return Known(Native);
     }
@@ -335,6 +352,18 @@ fn json(o: &Outline) -> Look {
     }
     if any(&["items[]", ""], &["family", "rule", "result"]) {
         return Known(Fugue);
+    }
+    if any(&["results[]"], &["observations"]) || any(&["results[]"], &["local-definitions"]) {
+        return Known(Oscal);
+    }
+    if ["critical", "high", "medium", "low"].iter().any(|l| any(&[&format!("results.{l}[]")], &["issue", "targetFile"])) {
+        return Known(SnykIac);
+    }
+    if any(&["items[]"], &["environment_id", "status"]) {
+        return Other("a list of Fugue scans");
+    }
+    if any(&["sources[]"], &["name", "displayName"]) {
+        return Other("a list of Security Command Center sources");
     }
     if here(&["rule_results"]) {
         return Known(Regula);
@@ -401,7 +430,7 @@ fn json(o: &Outline) -> Look {
     if word("_type").starts_with("https://in-toto.io/") {
         return Other("an in-toto statement");
     }
-    if word("$schema").contains("json-schema.org") {
+    if word("$schema").contains("json-schema.org") || (here(&["type", "properties"]) && word("type") == "object") {
         return Other("a JSON schema");
     }
     if here(&["swagger"]) || here(&["openapi"]) {
@@ -497,7 +526,7 @@ fn yaml(head: &[u8]) -> Look {
     }
     let first = text.lines().next().unwrap_or_default();
     if [',', ';', '\t', '|'].iter().any(|d| first.matches(*d).count() >= 2) {
-        return Look::Other("a table (CSV); describe it with a `jsonpath` mapping");
+        return Look::Table;
     }
     Look::Unknown
 }

@@ -304,7 +304,6 @@ fn kind<'r>(check_type: &str, written: &'r str) -> Option<&'r str> {
 #[cfg(test)]
 mod tests {
     use super::super::stream::tests::{mangle, read};
-    use super::*;
     use crate::formats::Format::Checkov;
 
     fn row(result: &str, resource: &str) -> String {

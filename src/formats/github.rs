@@ -9,7 +9,7 @@
 //! | `branches` | `branch-protected` | pass, fail |
 //! | `rules/branches/{b}` (rules in force) | `rule:<type>` | pass; an absent rule may be protected the older way |
 //! | `rulesets` | `ruleset-enforced` | pass if active, fail if disabled, manual if only evaluated |
-//! | 404 `Branch not protected` | none: the body does not say which branch | a problem |
+//! | 404 `Branch not protected` | `branch-protected`, if it comes from a URL that names the branch | fail, else a problem |
 //!
 //! The lifecycle is always active. Oddities: 404 is also what one gets without access, and then the message is "Not Found":
 //! that is `denied`, never a failure; protection is the union of the older kind and of rulesets, so combine them with `any`.
@@ -30,16 +30,20 @@ const ASK: Ask<'_> = Ask {
 /// Reads one document; see [`super::read`].
 pub(super) fn read(input: &mut dyn BufRead, ctx: &Context<'_>, sink: &mut dyn Sink) -> Result<RunOutcome, FormatError> {
     read_pages(input, ctx, sink, &ASK, &mut |part, place| match part {
-        Part::Record(record, _) => record_of(&record, place),
+        Part::Record(record, _) => record_of(&record, ctx.source, place),
         Part::Member(..) => Flow::More,
     })
 }
 
-fn record_of(record: &Value, place: &mut Place<'_>) -> Flow {
+fn record_of(record: &Value, source: &str, place: &mut Place<'_>) -> Flow {
     if let Some(message) = text(record, "message").filter(|_| record.get("documentation_url").is_some()) {
         place.recognise();
         let lower = message.to_ascii_lowercase();
         if lower.contains("branch not protected") {
+            // The body does not say which branch; the URL that it came from does.
+            if let Some((repository, Some(branch))) = placed(source) {
+                return judge(place, "branch-protected", &repository, &branch, CheckResult::Fail, Some(&message));
+            }
             place.say(
                 ProblemKind::Incomplete,
                 "the branch is not protected, but the answer does not say which; help: ask for `branches` instead",

@@ -444,7 +444,7 @@ impl<'i, 'c> Reader<'i, 'c> {
 
     /// True if the document has lists of records but not one record, nor anything that was complained about.
     pub(super) fn is_void_list(&self) -> bool {
-        self.number == 0 && self.content && !self.text && self.frames.is_empty()
+        self.number == 0 && self.content && !self.text && self.frames.is_empty() && self.start.is_none()
     }
 
     /// Records met so far, broken ones included.

@@ -8,7 +8,7 @@
 //! Oddities met: CSV with `;` (Prowler) and with a byte order mark; numbers and booleans as verdicts.
 
 use super::walk::{self, Bounded, Cut, Records, Shape};
-use super::{Context, Flow, FormatError, Sink, time};
+use super::{Context, Flow, FormatError, Sink, auto, time};
 use crate::domain::{CheckResult, Finding, Lifecycle, Position, ProblemKind, RunOutcome, Severity};
 use jsonpath_rust::parser::model::{Comparable, Filter, FilterAtom, FnArg, JpQuery, Segment, Selector, SingularQuery, Test, TestFunction};
 use jsonpath_rust::parser::parse_json_path;
@@ -927,22 +927,21 @@ fn read_csv(
     sink: &mut Bounded<'_>,
     mut explained: Option<&mut Vec<Explained>>,
 ) -> Result<(bool, u64), FormatError> {
-    let unreadable =
-        |e: std::io::Error| FormatError { kind: walk::io_kind(&e), ..FormatError::wrong(ctx, format!("the document cannot be read: {e}")) };
-    if input.fill_buf().map_err(unreadable)?.starts_with(b"\xef\xbb\xbf") {
+    // Not `fill_buf`, which may give as little as a byte, and the delimiter is told by the whole header.
+    let peeked = auto::Head::peek(input);
+    let bom = peeked.bytes().starts_with(b"\xef\xbb\xbf");
+    let mut input = peeked.replay(input);
+    if bom {
         input.consume(3);
     }
-    let delimiter = match mapping.delimiter {
-        Some(byte) => byte,
-        None => {
-            let head = input.fill_buf().map_err(unreadable)?;
-            let line = &head[..memchr::memchr(b'\n', head).unwrap_or(head.len())];
-            // The earlier wins a tie: max_by_key would take the last.
-            [b'|', b'\t', b';', b','].into_iter().max_by_key(|d| memchr::memchr_iter(*d, line).count()).unwrap_or(b',')
-        }
-    };
+    let delimiter = mapping.delimiter.unwrap_or_else(|| {
+        let head = peeked.bytes();
+        let line = &head[..memchr::memchr(b'\n', head).unwrap_or(head.len())];
+        // Of equally frequent ones `max_by_key` takes the last.
+        [b'|', b'\t', b';', b','].into_iter().max_by_key(|d| memchr::memchr_iter(*d, line).count()).unwrap_or(b',')
+    });
     let left = Rc::new(Cell::new(ctx.limits.record_bytes));
-    let reader = RowLimit { inner: input, left: Rc::clone(&left) };
+    let reader = RowLimit { inner: &mut input, left: Rc::clone(&left) };
     let mut csv = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(reader);
     let headers = match csv.byte_headers() {
         Ok(headers) if headers.is_empty() => {

@@ -166,8 +166,9 @@ fn object(pull: &mut Pull<'_>, out: &mut Out<'_, '_>, reports: &mut u64, outer: 
         out.recognised |= KINDS.iter().any(|k| report.kind.strip_suffix("List") == Some(k));
         return Ok(());
     }
+    let listed = |rows: &Option<Vec<u8>>| rows.as_ref().is_some_and(|r| matches!(r.first(), Some(b'[' | b'n')));
     // Items of a typed list say neither their kind nor their version.
-    let ours = if report.kind.is_empty() { rows.is_some() || report.summary.is_some() } else { KINDS.contains(&report.kind.as_str()) };
+    let ours = if report.kind.is_empty() { !outer && listed(&rows) } else { KINDS.contains(&report.kind.as_str()) };
     let group = report.api_version.split_once('/').map_or("", |(group, _)| group);
     if !ours || !is_object {
         let hint = match group {
@@ -187,6 +188,10 @@ fn object(pull: &mut Pull<'_>, out: &mut Out<'_, '_>, reports: &mut u64, outer: 
     }
     out.recognised = true;
     *reports = reports.saturating_add(1);
+    if rows.is_some() && !listed(&rows) {
+        out.fault(ProblemKind::Malformed, at, "the results of a report are no array");
+        return Ok(());
+    }
     report.rows(rows.as_deref().unwrap_or(b"[]"), at, out)
 }
 

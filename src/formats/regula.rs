@@ -49,11 +49,13 @@ fn report(pull: &mut Pull<'_>, out: &mut Out<'_, '_>) -> Result<(), Halt> {
     let mut summary: Option<Summary> = None;
     let mut seen = [0u64; 3];
     let mut listed = None;
+    let mut named = false;
     let mut buf = Vec::new();
     pull.object(|pull, key| {
         keys.note(key);
         match key {
             "rule_results" => {
+                named = true;
                 let mut rows = 0u64;
                 let is_list = pull.array(|pull| {
                     out.recognised = true;
@@ -73,14 +75,12 @@ fn report(pull: &mut Pull<'_>, out: &mut Out<'_, '_>) -> Result<(), Halt> {
         Ok(())
     })?;
     let at = pull.offset;
-    match (listed, &summary) {
-        (None, None) => return Err(Halt::Wrong(keys.found())),
-        (None | Some(0), Some(_)) => {
-            out.recognised = true;
-            out.fault(ProblemKind::Empty, at, "the report holds no result: no rule looked at any resource");
-        }
-        (Some(0), None) => return Err(Halt::Wrong(keys.found())),
-        (Some(_), _) => {}
+    if !named || (listed.unwrap_or(0) == 0 && summary.is_none()) {
+        return Err(Halt::Wrong(keys.found()));
+    }
+    if listed.unwrap_or(0) == 0 {
+        out.recognised = true;
+        out.fault(ProblemKind::Empty, at, "the report holds no result: no rule looked at any resource");
     }
     if let Some(Summary { rule_results: said }) = summary {
         for ((word, said), seen) in [("PASS", said.pass), ("FAIL", said.fail), ("WAIVED", said.waived)].into_iter().zip(seen) {

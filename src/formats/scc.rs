@@ -33,20 +33,18 @@ pub(super) fn read(input: &mut dyn BufRead, ctx: &Context<'_>, sink: &mut dyn Si
     read_pages(input, ctx, sink, &ASK, &mut |part, place| match part {
         Part::Record(record, _) => match record.get("finding") {
             Some(finding) => row(finding, &record["resource"], place),
+            // Google leaves out what is empty, so that no findings at all are `{}`.
+            None if record.as_object().is_some_and(serde_json::Map::is_empty) => {
+                place.recognise();
+                Flow::More
+            }
             None => row(&record, &record["resource"], place),
         },
         Part::Member("readTime", value) => {
             place.scanned_at(value.as_str().and_then(super::time::parse));
             Flow::More
         }
-        Part::Member(path, value) => {
-            // An empty answer is `{}` or `{"totalSize":0}`.
-            if path == "totalSize" {
-                place.recognise();
-                let _ = value;
-            }
-            Flow::More
-        }
+        Part::Member(..) => Flow::More,
     })
 }
 

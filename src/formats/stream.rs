@@ -34,6 +34,7 @@ impl Halt {
             io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
                 Halt::Broken(ProblemKind::Malformed, offset, format!("the document cannot be decoded: {e}"))
             }
+            io::ErrorKind::FileTooLarge => Halt::Broken(ProblemKind::Limit, offset, e.to_string()),
             _ => Halt::Broken(ProblemKind::Unreachable, offset, format!("the document cannot be read on: {e}")),
         }
     }

@@ -190,6 +190,7 @@ fn compliance(record: &Value, place: &mut Place<'_>) -> Flow {
             let target = first(check, &["target"]).unwrap_or(name.clone());
             let mut finding = Finding::new(check_id, owned(&target), if success { CheckResult::Pass } else { CheckResult::Fail });
             dress(&mut finding, control, &id);
+            finding.severity = text(check, "severity").and_then(|s| Severity::lenient(&s)).or(finding.severity);
             finding.message = list(check, "messages").first().and_then(Value::as_str).map(Into::into);
             if place.finding(finding) == Flow::Stop {
                 return Flow::Stop;

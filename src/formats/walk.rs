@@ -292,7 +292,6 @@ impl Walker<'_, '_> {
             let flow = match self.window.peek()? {
                 None => return Err(Fault::Truncated),
                 Some(b'{') if top => self.object()?,
-                Some(b'[') if top && !self.shape.wrappers.is_empty() => self.array(None, true)?,
                 Some(_) => self.one(wrapper)?,
             };
             if flow == Flow::Stop || !self.window.comma(b']')? {
@@ -330,9 +329,10 @@ struct Window<'r> {
     buf: Vec<u8>,
     pos: usize,
     end: usize,
-    /// Bytes of the document before `buf[0]`, and lines in them.
+    /// Bytes of the document before `buf[0]`, and lines before `buf[counted]`.
     base: u64,
     lines: u64,
+    counted: usize,
     ended: bool,
     limit: usize,
     document: u64,
@@ -349,6 +349,7 @@ impl<'r> Window<'r> {
             end: 0,
             base: 0,
             lines: 0,
+            counted: 0,
             ended: false,
             limit: record_bytes,
             document: document_bytes,
@@ -356,10 +357,15 @@ impl<'r> Window<'r> {
         }
     }
 
-    fn position(&self) -> Position {
-        let before = &self.buf[..self.pos];
-        let lines = self.lines + memchr::memchr_iter(b'\n', before).count() as u64;
-        Position { record: 0, line: lines + 1, offset: self.base + self.pos as u64 }
+    fn position(&mut self) -> Position {
+        self.count_lines();
+        Position { record: 0, line: self.lines + 1, offset: self.base + self.pos as u64 }
+    }
+
+    /// Counts the lines up to `pos`, each byte once: asked of every record, it must not look at those before it again.
+    fn count_lines(&mut self) {
+        self.lines += memchr::memchr_iter(b'\n', &self.buf[self.counted.min(self.pos)..self.pos]).count() as u64;
+        self.counted = self.pos;
     }
 
     /// Reads on. False at the document's end.
@@ -368,11 +374,12 @@ impl<'r> Window<'r> {
             return Ok(false);
         }
         if self.pos > 0 && (self.pos == self.end || self.buf.len() - self.end < BLOCK / 2) {
-            self.lines += memchr::memchr_iter(b'\n', &self.buf[..self.pos]).count() as u64;
+            self.count_lines();
             self.base += self.pos as u64;
             self.buf.copy_within(self.pos..self.end, 0);
             self.end -= self.pos;
             self.pos = 0;
+            self.counted = 0;
         }
         if self.end - self.pos > self.limit {
             let limit = self.limit;

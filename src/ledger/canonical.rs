@@ -256,8 +256,9 @@ pub(super) fn integral(control: u32, scope: u32, counts: &[u64; 4], ms: &[u64; 4
     Some(b)
 }
 
-/// A row of `checkpoint`, into `out` (not cleared). `transitions` is the text of the column.
-pub(super) fn checkpoint(row: &CounterRow, transitions: &str, out: &mut Vec<u8>) {
+/// A row of `checkpoint`, into `out` (not cleared). Packed like everything that there is one of for every row in every
+/// commit: the column's text is written only when the row is.
+pub(super) fn checkpoint(row: &CounterRow, out: &mut Vec<u8>) {
     out.extend_from_slice(&row.control.to_le_bytes());
     out.extend_from_slice(&row.scope.to_le_bytes());
     for n in row.evidence_ms {
@@ -271,8 +272,13 @@ pub(super) fn checkpoint(row: &CounterRow, transitions: &str, out: &mut Vec<u8>)
     for n in row.violations.iter().flatten() {
         out.extend_from_slice(&n.to_le_bytes());
     }
-    out.extend_from_slice(&(transitions.len() as u32).to_le_bytes());
-    out.extend_from_slice(transitions.as_bytes());
+    out.extend_from_slice(&(row.transitions.len() as u32).to_le_bytes());
+    for (direction, cause, number) in &row.transitions {
+        // Words that are none were refused before anything was written.
+        let direction = DIRECTIONS.iter().position(|d| d == direction).unwrap_or(DIRECTIONS.len());
+        out.extend_from_slice(&[direction as u8, *cause as u8]);
+        out.extend_from_slice(&number.to_le_bytes());
+    }
 }
 
 /// Sums over all rows: the four counts, then the four resource-milliseconds, in decimal, with spaces between.

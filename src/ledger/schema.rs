@@ -103,7 +103,7 @@ CREATE TABLE counters(
   compliant INTEGER NOT NULL, non_compliant INTEGER NOT NULL, unknown INTEGER NOT NULL, waived INTEGER NOT NULL,
   compliant_ms INTEGER NOT NULL, non_compliant_ms INTEGER NOT NULL, unknown_ms INTEGER NOT NULL, waived_ms INTEGER NOT NULL,
   fresh_ms INTEGER NOT NULL, stale_ms INTEGER NOT NULL, newest_evidence INTEGER, fresh_until INTEGER,
-  violations TEXT,              -- opened, fixed, met, missed, each for info .. critical; NULL: never any
+  violations TEXT,              -- for info, low, medium, high, critical each: opened, fixed, met, missed; NULL: never any
   transitions TEXT NOT NULL,    -- direction/cause=number, ...
   PRIMARY KEY(control, scope)
 ) STRICT, WITHOUT ROWID;

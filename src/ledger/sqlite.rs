@@ -616,14 +616,13 @@ impl Sums {
     pub(super) fn of<'a>(rows: impl Iterator<Item = &'a CounterRow>) -> Sums {
         let (mut integrals, mut checkpoint) = (Packed::default(), Packed::default());
         let (mut counts, mut ms) = ([0u128; 4], [0u128; 4]);
-        let (mut text, mut bytes) = (String::new(), Vec::new());
+        let mut bytes = Vec::new();
         for row in rows {
             if let Some(bytes) = canonical::integral(row.control, row.scope, &row.counts, &row.resource_ms) {
                 integrals.row(&bytes);
             }
-            canonical::transition_counts(&row.transitions, &mut text);
             bytes.clear();
-            canonical::checkpoint(row, &text, &mut bytes);
+            canonical::checkpoint(row, &mut bytes);
             checkpoint.row(&bytes);
             for s in 0..4 {
                 counts[s] += u128::from(row.counts[s]);

@@ -153,7 +153,6 @@ pub(super) fn encoded(text: &str) -> String {
             out.push_str(&format!("%{b:02X}"));
         }
     }
-    // A browser takes `.` and `..` for steps in the path even if their dots were encoded.
     out
 }
 

@@ -8,22 +8,25 @@ mod body;
 mod push;
 mod query;
 mod routes;
+mod web;
 
 pub use push::{PushError, PushLimits, PushMeta, PushReply};
 pub use query::{Query, QueryError, QueryKind};
+pub use web::{Reader, Web, WebConfig};
 
 use crate::exposition::{Exposition, Moment};
 use crate::snapshot::Snapshot;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
@@ -107,8 +110,9 @@ struct Server {
     exposition: Exposition,
     limits: Limits,
     /// Pages rendered at once. A page is work for one core; more of them only take memory.
-    renders: Semaphore,
+    renders: Arc<Semaphore>,
     uploads: Semaphore,
+    web: Option<Web>,
 }
 
 /// Serves until `shutdown`, then lets open requests end.
@@ -116,21 +120,28 @@ struct Server {
 /// # Errors
 /// Only if the listener is of no use.
 pub async fn run(listener: TcpListener, backend: Arc<dyn Backend>, shutdown: CancellationToken) -> io::Result<()> {
-    run_with(listener, backend, shutdown, Limits::default()).await
+    run_with(listener, backend, shutdown, Limits::default(), None).await
 }
 
-/// [`run`] with limits of one's own.
+/// [`run`] with limits of one's own, and TLS and users if there is a file about them.
 ///
 /// # Errors
 /// As [`run`].
-pub async fn run_with(listener: TcpListener, backend: Arc<dyn Backend>, shutdown: CancellationToken, limits: Limits) -> io::Result<()> {
+pub async fn run_with(
+    listener: TcpListener,
+    backend: Arc<dyn Backend>,
+    shutdown: CancellationToken,
+    limits: Limits,
+    web: Option<Web>,
+) -> io::Result<()> {
     listener.local_addr()?;
     let server = Arc::new(Server {
         backend,
         exposition: Exposition::new(),
-        renders: Semaphore::new(2),
+        renders: Arc::new(Semaphore::new(2)),
         uploads: Semaphore::new(limits.uploads),
         limits,
+        web,
     });
     let slots = Arc::new(Semaphore::new(server.limits.connections));
     let graceful = GracefulShutdown::new();
@@ -153,11 +164,11 @@ pub async fn run_with(listener: TcpListener, backend: Arc<dyn Backend>, shutdown
             () = shutdown.cancelled() => break,
         };
         let watcher = graceful.watcher();
-        let (server, end) = (server.clone(), end.clone());
+        let (server, end, stopping) = (server.clone(), end.clone(), shutdown.clone());
         tokio::spawn(async move {
             let _slot = slot;
             tokio::select! {
-                () = connection(server, stream, watcher) => {}
+                () = connection(server, stream, watcher, stopping) => {}
                 () = end.cancelled() => {}
             }
         });
@@ -171,12 +182,43 @@ pub async fn run_with(listener: TcpListener, backend: Arc<dyn Backend>, shutdown
     Ok(())
 }
 
-async fn connection(server: Arc<Server>, stream: TcpStream, watcher: hyper_util::server::graceful::Watcher) {
+async fn connection(server: Arc<Server>, stream: TcpStream, watcher: Watcher, shutdown: CancellationToken) {
     // Small answers go out at once; a scrape's pieces are large anyway.
     _ = stream.set_nodelay(true);
+    let limits = &server.limits;
+    let stream = body::Unstalled::new(stream, limits.stall_time);
+    let web = server.web.as_ref().map(Web::current);
+    let Some((web, tls)) = web.and_then(|w| w.tls.clone().map(|tls| (w, tls))) else {
+        return conversation(server, stream, watcher).await;
+    };
+    let handshake = tokio::time::timeout(limits.header_time, tokio_rustls::TlsAcceptor::from(tls).accept(stream));
+    let shaken = tokio::select! {
+        shaken = handshake => shaken,
+        // Nothing was asked yet, so nothing has to end.
+        () = shutdown.cancelled() => return,
+    };
+    match shaken {
+        Ok(Ok(stream)) => {
+            let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            if web.allows(certificate) {
+                conversation(server, stream, watcher).await;
+            } else {
+                tracing::debug!("a client's certificate has none of the allowed names");
+            }
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed: {error}"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    }
+}
+
+async fn conversation<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(server: Arc<Server>, stream: S, watcher: Watcher) {
     let limits = server.limits.clone();
+    let http2 = server.web.as_ref().is_none_or(|w| w.current().http2);
     let asked = Arc::new(AtomicBool::new(false));
     let mut builder = auto::Builder::new(TokioExecutor::new());
+    if !http2 {
+        builder = builder.http1_only();
+    }
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.header_time).max_buf_size(limits.header_bytes);
     builder
         .http2()
@@ -193,8 +235,7 @@ async fn connection(server: Arc<Server>, stream: TcpStream, watcher: hyper_util:
             async move { Ok::<_, std::convert::Infallible>(routes::answer(&server, request).await) }
         }
     });
-    let io = TokioIo::new(body::Unstalled::new(stream, limits.stall_time));
-    let conversation = watcher.watch(builder.serve_connection(io, service).into_owned());
+    let conversation = watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned());
     // hyper's own limit on the time for headers begins only when it knows which version of HTTP is spoken. A client that
     // sends nothing, or `P`, `R`, `I` one by one, would never get there.
     let silent = async {

@@ -133,7 +133,13 @@ pub(super) async fn answer(server: &Arc<Server>, request: Request<Incoming>) -> 
     let route = Route::of(request.uri().path());
     let head = request.method() == Method::HEAD;
     let word = route.as_ref().map_or("other", Route::word);
+    let web = server.web.as_ref().map(super::Web::current);
     let Answer(mut response) = match route {
+        _ if web.as_ref().is_some_and(|w| !w.within_rate()) => Answer::text(StatusCode::TOO_MANY_REQUESTS, "too many requests"),
+        // Who hands in a run shows the collector's token instead of a user's password.
+        ref route if !matches!(route, Some(Route::Push(_))) && !known(web.as_ref(), &request).await => {
+            Answer::text(StatusCode::UNAUTHORIZED, "who are you?").header(header::WWW_AUTHENTICATE, "Basic realm=\"bornright\"")
+        }
         None => not_found(&request),
         Some(route) if !allowed(&route, request.method()) => {
             Answer::text(StatusCode::METHOD_NOT_ALLOWED, &format!("expected {}", route.allow())).header(header::ALLOW, route.allow())
@@ -147,12 +153,22 @@ pub(super) async fn answer(server: &Arc<Server>, request: Request<Incoming>) -> 
     };
     server.exposition.about_us().answered(word, response.status().as_u16());
     secure(&mut response);
+    for (name, value) in web.iter().flat_map(|w| &w.headers) {
+        response.headers_mut().insert(name, value.clone());
+    }
     if head {
         let length = HeaderValue::from(response.body().len());
         *response.body_mut() = Pieces::default();
         response.headers_mut().insert(header::CONTENT_LENGTH, length);
     }
     response
+}
+
+async fn known(web: Option<&Arc<super::web::Loaded>>, request: &Request<Incoming>) -> bool {
+    match web {
+        None => true,
+        Some(web) => web.knows(request.headers().get(header::AUTHORIZATION)).await,
+    }
 }
 
 fn allowed(route: &Route, method: &Method) -> bool {
@@ -285,14 +301,15 @@ fn word<T>(text: Option<String>, name: &str, read: impl Fn(&str) -> Result<T, St
 /// Makes an answer from the snapshot on a thread where it may take its time, at most a few at once. If making it goes
 /// wrong altogether, that costs this answer.
 async fn rendered(server: &Arc<Server>, make: impl FnOnce(Arc<Snapshot>, Moment) -> Answer + Send + 'static) -> Answer {
-    let turn = server.renders.acquire().await.expect("the semaphore is never closed");
+    let turn = server.renders.clone().acquire_owned().await.expect("the semaphore is never closed");
     let backend = server.backend.clone();
     let made = tokio::task::spawn_blocking(move || {
+        // The turn ends with the work, not with the patience of who asked for it.
+        let _turn = turn;
         let (snapshot, now) = backend.view();
         make(snapshot, now)
     });
     let made = made.await;
-    drop(turn);
     made.unwrap_or_else(|broken| {
         tracing::error!("an answer could not be made: {broken}");
         Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "something of ours went wrong; the log says what")

@@ -42,6 +42,8 @@ impl Alarm {
                 }
             });
         });
+        // A stack that overflows ends the process before anybody can say why: the last input tells.
+        write(&format!("last-{word}"), input);
         let head = String::from_utf8_lossy(&input[..input.len().min(200)]).into_owned();
         let entry = (std::thread::current().id(), Instant::now(), patience(input.len()), format!("{word}: {name}: {head}"));
         WATCHED.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(entry);
@@ -60,10 +62,14 @@ impl Drop for Alarm {
 pub(crate) fn keep(word: &str, input: &[u8]) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     input.hash(&mut hasher);
+    write(&format!("{word}-{:016x}", hasher.finish()), input)
+}
+
+fn write(name: &str, input: &[u8]) -> PathBuf {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/fuzz-failures");
-    let path = dir.join(format!("{word}-{:016x}", hasher.finish()));
+    let path = dir.join(name);
     if fs::create_dir_all(&dir).and_then(|()| fs::write(&path, input)).is_err() {
-        eprintln!("fuzz: the failing input could not be kept at {}", path.display());
+        eprintln!("fuzz: the input could not be kept at {}", path.display());
     }
     path
 }
