@@ -570,7 +570,7 @@ impl Reader<'_> {
     /// `99%` or `0.99`. A bare `99` could be either, so it is neither.
     fn objective(&self, table: &Table<'_, '_>) -> Option<f64> {
         const FORM: &str = "write it as a percentage (`99%`) or as a ratio (`0.99`)";
-        let Some(found) = table.required("objective", FORM) else { return None };
+        let found = table.required("objective", FORM)?;
         let text = found.value.trim();
         let ratio = match text.strip_suffix('%') {
             // The point is moved in the text: 99.9 / 100 is not the number nearest to 0.999.

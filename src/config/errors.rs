@@ -171,7 +171,7 @@ pub(super) fn nearest<'k>(found: &str, known: impl IntoIterator<Item = &'k str>)
 }
 
 /// "did you mean `x`?", or what there is to choose from.
-pub(super) fn suggestion<'k>(found: &str, known: &[&'k str], what: &str) -> String {
+pub(super) fn suggestion(found: &str, known: &[&str], what: &str) -> String {
     match nearest(found, known.iter().copied()) {
         Some(word) => format!("did you mean `{word}`?"),
         None => format!("{what}: {}", known.join(", ")),

@@ -6,7 +6,7 @@
 
 use crate::collectors::Reach;
 use crate::domain::{Control, ControlSet, ScopeTemplate, Span, Waiver};
-use crate::formats::FormatSpec;
+use crate::formats::{FormatSpec, predicate};
 use crate::slo::Slo;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -301,7 +301,7 @@ fn walk(path: &Path, named: bool, depth: usize, files: &mut Vec<PathBuf>, proble
 
 /// What is wrong with a JSONPath, if anything is.
 fn jsonpath_fault(text: &str) -> Result<(), String> {
-    crate::formats::predicate::compile(text).map(|_| ()).map_err(|e| one_line(&e))
+    predicate::compile(text).map(|_| ()).map_err(|e| one_line(&e))
 }
 
 /// A parser's drawing of several lines (`--> 1:8`, a caret, `= expected …`) as one sentence.

@@ -127,7 +127,7 @@ enum Tree {
 fn node(tree: Spanned<Tree>, source: &str) -> Node {
     let at = place(tree.referenced.line(), tree.referenced.column());
     let raw = || {
-        let span = tree.referenced.span();
+        let span = tree.defined.span();
         let from = usize::try_from(span.byte_offset()?).ok()?;
         let len = usize::try_from(span.byte_len()?).ok()?;
         source.get(from..from.checked_add(len)?)
@@ -135,7 +135,12 @@ fn node(tree: Spanned<Tree>, source: &str) -> Node {
     let value = match tree.value {
         Tree::Null => Value::Null,
         Tree::Bool(b) => Value::Bool(b),
-        Tree::Number(n) => Value::Number(raw().map(str::trim).filter(|t| !t.is_empty() && !t.starts_with('*')).map_or(n, str::to_owned)),
+        Tree::Number(n) => Value::Number(
+            raw()
+                .map(str::trim)
+                .filter(|t| t.starts_with(['+', '-', '.']) || t.starts_with(|c: char| c.is_ascii_digit()))
+                .map_or(n, str::to_owned),
+        ),
         Tree::Text(t) => Value::Text(t),
         Tree::List(items) => Value::List(items.into_iter().map(|n| node(n, source)).collect()),
         Tree::Map(entries) => Value::Map(
@@ -500,5 +505,36 @@ impl<'n, 'r> Table<'n, 'r> {
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> (Vec<Node>, Vec<String>) {
+        let report = Report::new("x.yaml");
+        let nodes = documents(text, &report);
+        (nodes, report.into_problems().iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn numbers_stay_as_written_through_anchors_and_merges() {
+        let (docs, problems) = read("\u{feff}a: &v 2.10\nb: *v\nbase: &base { c: 3.0, d: 007 }\nwith: { <<: *base, d: 1e3 }\n");
+        assert_eq!(problems, Vec::<String>::new());
+        let scalar = |path: &[&str]| path.iter().fold(Some(&docs[0]), |n, key| n?.get(key)).and_then(Node::scalar);
+        assert_eq!(scalar(&["a"]).as_deref(), Some("2.10"));
+        assert_eq!(scalar(&["b"]).as_deref(), Some("2.10"));
+        assert_eq!(scalar(&["with", "c"]).as_deref(), Some("3.0"));
+        assert_eq!(scalar(&["with", "d"]).as_deref(), Some("1e3"));
+    }
+
+    #[test]
+    fn documents_are_apart_and_places_are_those_of_the_file() {
+        let (docs, problems) = read("# head\r\n---\r\na: [1,\r\n---\r\nb: |\r\n  text --- here\r\n  ---\r\n---\r\n- c\r\n---\r\n");
+        assert_eq!(docs.len(), 2, "{problems:?}");
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(docs[0].at, Place { line: 5, column: 1 });
+        assert_eq!(docs[1].at, Place { line: 9, column: 1 });
     }
 }
