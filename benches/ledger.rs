@@ -68,7 +68,9 @@ fn resource_name(r: u32) -> String {
 
 fn entries(r: u32, at: i64) -> Vec<u64> {
     let at = (at - 1_262_304_000_000) as u64;
-    (0..PAIRS).map(|i| u64::from(r % 30 * PAIRS + i) << 46 | (1 + u64::from(mix(u64::from(r * PAIRS + i)) % 6 == 0)) << 41 | at).collect()
+    (0..PAIRS)
+        .map(|i| u64::from(r % 30 * PAIRS + i) << 46 | (1 + u64::from(mix(u64::from(r * PAIRS + i)).is_multiple_of(6))) << 41 | at)
+        .collect()
 }
 
 struct World {
@@ -240,7 +242,8 @@ fn append(scopes: u32) {
     assert_eq!(report.fault, None);
     let reader = Reader::open(&Config::Sqlite { path }).unwrap();
     let name = resource_name(77);
-    let (events, _) = timed("history of one pair, by walking 1.15M transitions", 1, || reader.history(&control_name(170), &name, 100).unwrap());
+    let (events, _) =
+        timed("history of one pair, by walking 1.15M transitions", 1, || reader.history(&control_name(170), &name, 100).unwrap());
     assert!(!events.is_empty());
     timed("findings of one control, first page", 1, || reader.findings(&control_name(170), None, None, None, 100).unwrap());
     timed("findings of one control, all", 1, || reader.findings(&control_name(170), None, None, None, usize::MAX).unwrap());
@@ -316,17 +319,18 @@ fn state() {
             world.resources[*r as usize].1[3] += 3_600_000;
         }
         let rescan = Changes { resources: world.rows(changed.into_iter()), counters: world.counters.clone(), ..Changes::default() };
-        timed("  rescan: 1 % of pairs, their 10,000 resources", pairs / 100, || ledger.commit(&record(START), &rescan).map(|_| ()).unwrap());
+        timed("  rescan: 1 % of pairs, their 10,000 resources", pairs / 100, || {
+            ledger.commit(&record(START), &rescan).map(|_| ()).unwrap()
+        });
         drop(rescan);
-        let (_, _) = timed("  a tick: nothing changed but time", 1, || {
+        for minute in 1..=3 {
             for row in &mut world.counters {
                 row.evidence_ms[1] += 60_000;
             }
-            ledger
-                .commit(&record(START + 60_000), &Changes { counters: world.counters.clone(), ..Changes::default() })
-                .map(|_| ())
-                .unwrap();
-        });
+            let tick = Changes { counters: world.counters.clone(), ..Changes::default() };
+            let at = START + 60_000 * minute;
+            timed("  a tick: nothing changed but time", 1, || ledger.commit(&record(at), &tick).map(|_| ()).unwrap());
+        }
         drop(ledger);
         for _ in 0..5 {
             let mut start = Start::default();

@@ -47,9 +47,8 @@ impl Reader {
 }
 
 fn write(db: &Connection, range: ExportRange, put: &mut dyn FnMut(&Value) -> rusqlite::Result<()>) -> rusqlite::Result<()> {
-    let head: Option<(i64, String)> = db
-        .query_row("SELECT sequence, hash FROM records ORDER BY sequence DESC LIMIT 1", [], |r| Ok((r.get(0)?, r.get(1)?)))
-        .optional()?;
+    let head: Option<(i64, String)> =
+        db.query_row("SELECT sequence, hash FROM records ORDER BY sequence DESC LIMIT 1", [], |r| Ok((r.get(0)?, r.get(1)?))).optional()?;
     let (records, hash) = head.unwrap_or((0, super::canonical::NO_HASH.to_owned()));
     put(&json!({"type": "ledger", "schema": schema::VERSION, "records": records, "head": hash}))?;
     for (table, word) in [("controls", "control"), ("scopes", "scope"), ("collectors", "collector"), ("checks", "check")] {
@@ -110,10 +109,12 @@ fn write(db: &Connection, range: ExportRange, put: &mut dyn FnMut(&Value) -> rus
         while let Some(r) = rows.next()? {
             let Some((t, _)) = transition(r, h.at)? else { return Err(rusqlite::Error::IntegralValueOutOfRange(4, r.get(4)?)) };
             let name = |i: usize| r.get::<_, Option<String>>(i);
-            put(&json!({"type": "transition", "record": h.sequence, "id": r.get::<_, i64>(0)?, "control_id": t.control, "scope_id": t.scope,
+            put(
+                &json!({"type": "transition", "record": h.sequence, "id": r.get::<_, i64>(0)?, "control_id": t.control, "scope_id": t.scope,
                 "resource_id": t.resource, "control": name(11)?, "scope": name(12)?, "resource": name(13)?,
                 "from": t.from.map(|s| s.word()), "to": t.to.map(|s| s.word()), "at": moment(t.at.0), "at_ms": t.at.0,
-                "evidence_at": moment(t.evidence_at.0), "evidence_at_ms": t.evidence_at.0, "cause": t.cause.word(), "weight": t.weight}))?;
+                "evidence_at": moment(t.evidence_at.0), "evidence_at_ms": t.evidence_at.0, "cause": t.cause.word(), "weight": t.weight}),
+            )?;
         }
     }
     Ok(())

@@ -92,8 +92,7 @@ pub enum RecordKind {
 
 impl RecordKind {
     /// Every kind.
-    pub const ALL: [RecordKind; 5] =
-        [RecordKind::Start, RecordKind::Run, RecordKind::Tick, RecordKind::Definitions, RecordKind::Prune];
+    pub const ALL: [RecordKind; 5] = [RecordKind::Start, RecordKind::Run, RecordKind::Tick, RecordKind::Definitions, RecordKind::Prune];
 
     /// The word in the file, in exports and in documents.
     pub const fn word(self) -> &'static str {
@@ -184,13 +183,16 @@ pub struct Transition {
     pub weight: u32,
 }
 
+/// A scope: its id, its label, and the fields that the label was built from.
+pub type ScopeName = (u32, String, Vec<(String, String)>);
+
 /// The names behind ids, in order of allocation: entry `i` of a list has id `first + i`.
 #[derive(Clone, Debug, Default)]
 pub struct NewNames {
     /// Control ids (the definitions' words).
     pub controls: Vec<(u32, String)>,
     /// Scope labels, with the fields they were built from.
-    pub scopes: Vec<(u32, String, Vec<(String, String)>)>,
+    pub scopes: Vec<ScopeName>,
     /// Collector names.
     pub collectors: Vec<(u32, String)>,
     /// Check ids.

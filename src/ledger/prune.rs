@@ -37,11 +37,8 @@ impl Ledger {
     pub fn prune(&mut self, before: Moment) -> Result<Pruned, LedgerError> {
         let path = self.path.clone();
         let sql = |e| fault(&path, e);
-        let newest = self
-            .db
-            .query_row(&headers("WHERE at < ?1 ORDER BY sequence DESC LIMIT 1"), [before.0], header)
-            .optional()
-            .map_err(sql)?;
+        let newest =
+            self.db.query_row(&headers("WHERE at < ?1 ORDER BY sequence DESC LIMIT 1"), [before.0], header).optional().map_err(sql)?;
         let already: i64 = self.db.query_row("SELECT coalesce(max(through), 0) FROM prunes", [], |r| r.get(0)).map_err(sql)?;
         let (Some(through), Some(at)) = (newest.filter(|h| h.sequence > already), self.head().at) else {
             return Ok(Pruned::default());
@@ -53,7 +50,8 @@ impl Ledger {
         let mut done = Pruned { through: through.sequence.cast_unsigned(), ..Pruned::default() };
         let record = Record::of(RecordKind::Prune, at, definitions);
         self.write(&record, &Changes::default(), |tx, sequence| {
-            let mut integrals = sum_up(tx, already, through.sequence).map_err(sql)?.ok_or(()).or_else(|()| refuse(&path, through.sequence))?;
+            let mut integrals =
+                sum_up(tx, already, through.sequence).map_err(sql)?.ok_or(()).or_else(|()| refuse(&path, through.sequence))?;
             if integrals.digest(through.at) != through.integrals || integrals.totals(through.at) != through.totals {
                 return refuse(&path, through.sequence);
             }
@@ -110,7 +108,8 @@ fn sum_up(tx: &Transaction<'_>, already: i64, through: i64) -> rusqlite::Result<
     let mut records = records.query([already, through])?;
     let mut transitions = tx.prepare("SELECT * FROM transitions ORDER BY id")?;
     let mut transitions = transitions.query([])?;
-    let mut last: i64 = tx.query_row("SELECT coalesce(max(last_transition), 0) FROM records WHERE sequence <= ?1", [already], |r| r.get(0))?;
+    let mut last: i64 =
+        tx.query_row("SELECT coalesce(max(last_transition), 0) FROM records WHERE sequence <= ?1", [already], |r| r.get(0))?;
     while let Some(row) = records.next()? {
         let h = header(row)?;
         while last < h.last_transition {

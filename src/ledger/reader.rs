@@ -1,7 +1,7 @@
 //! Questions about the past, for `explain` and the API: read-only, beside the writer.
 //!
 //! Resources are found by name and transitions by resource by walking the tables: an index on either would cost more
-//! than a third of the file for questions that a person asks now and then (docs/performance.md has the figures).
+//! than a third of the file for questions that a person asks now and then (docs/ledger.md has the figures).
 
 use super::canonical;
 use super::schema::PACKED_EPOCH_MS;
@@ -154,9 +154,10 @@ impl Reader {
     pub fn open(config: &Config) -> Result<Reader, LedgerError> {
         match config {
             Config::Sqlite { path } => Ok(Reader { db: open_to_read(path)?, path: path.display().to_string() }),
-            Config::Memory => {
-                Err(LedgerError::Unusable { path: "in memory".to_owned(), message: "nothing is kept; configure `ledger: { sqlite: … }`".to_owned() })
-            }
+            Config::Memory => Err(LedgerError::Unusable {
+                path: "in memory".to_owned(),
+                message: "nothing is kept; configure `ledger: { sqlite: … }`".to_owned(),
+            }),
         }
     }
 
@@ -172,12 +173,15 @@ impl Reader {
         self.ask(|db| {
             let Some(control) = id_of(db, "controls", control)? else { return Ok(Vec::new()) };
             // A resource that went and came back has several ids.
-            let ids: Vec<u32> =
-                db.prepare_cached("SELECT id FROM resources WHERE name = ?1")?.query_map([resource], |r| r.get(0))?.collect::<Result<_, _>>()?;
+            let ids: Vec<u32> = db
+                .prepare_cached("SELECT id FROM resources WHERE name = ?1")?
+                .query_map([resource], |r| r.get(0))?
+                .collect::<Result<_, _>>()?;
             let mut events = Vec::new();
             for id in ids {
                 let sql = format!("{EVENT} WHERE t.resource = ?1 AND t.control = ?2 ORDER BY t.id DESC LIMIT ?3");
-                events.extend(db.prepare_cached(&sql)?.query_map(params![id, control, bound(limit)], event)?.collect::<Result<Vec<_>, _>>()?);
+                events
+                    .extend(db.prepare_cached(&sql)?.query_map(params![id, control, bound(limit)], event)?.collect::<Result<Vec<_>, _>>()?);
             }
             events.sort_by_key(|e| std::cmp::Reverse((e.at, e.record)));
             events.truncate(limit);
@@ -268,8 +272,10 @@ impl Reader {
                 )?
                 .query_map([control], |r| Ok((r.get::<_, i64>(0)?.cast_unsigned(), (r.get(1)?, r.get(2)?))))?
                 .collect::<Result<_, _>>()?;
-            let scopes: HashMap<i64, String> =
-                db.prepare_cached("SELECT id, name FROM scopes")?.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect::<Result<_, _>>()?;
+            let scopes: HashMap<i64, String> = db
+                .prepare_cached("SELECT id, name FROM scopes")?
+                .query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?
+                .collect::<Result<_, _>>()?;
             let wanted: Option<HashSet<i64>> = scope.map(|name| scopes.iter().filter(|(_, n)| *n == name).map(|(id, _)| *id).collect());
             let kinds = read_kinds(db)?;
             let mut page = FindingsPage::default();

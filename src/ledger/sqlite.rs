@@ -116,11 +116,8 @@ impl Ledger {
             }
         }
         let Some(head) = last_header(&self.db).map_err(sql)? else { return Ok(()) };
-        let before: Option<String> = self
-            .db
-            .query_row("SELECT hash FROM records WHERE sequence = ?1", [head.sequence - 1], |r| r.get(0))
-            .optional()
-            .map_err(sql)?;
+        let before: Option<String> =
+            self.db.query_row("SELECT hash FROM records WHERE sequence = ?1", [head.sequence - 1], |r| r.get(0)).optional().map_err(sql)?;
         if head.hash_after(before.as_deref().unwrap_or(NO_HASH)) != head.hash {
             return Err(damaged(&self.path, &format!("record {} does not follow from the one before it", head.sequence)));
         }
@@ -174,14 +171,16 @@ impl Ledger {
         let mut rows = query.query([]).map_err(sql)?;
         let mut words: Vec<u64> = Vec::new();
         while let Some(row) = rows.next().map_err(sql)? {
-            let read = |row: &Row<'_>| -> rusqlite::Result<(u32, i64, u32, i64)> {
-                Ok((row.get(0)?, row.get(2)?, row.get(3)?, row.get(4)?))
-            };
+            let read =
+                |row: &Row<'_>| -> rusqlite::Result<(u32, i64, u32, i64)> { Ok((row.get(0)?, row.get(2)?, row.get(3)?, row.get(4)?)) };
             let (id, kind, scope, first_seen) = read(row).map_err(sql)?;
             let name = row.get_ref(1).and_then(|v| Ok(v.as_str()?)).map_err(sql)?;
             let blob = row.get_ref(5).and_then(|v| Ok(v.as_blob()?)).map_err(sql)?;
             if !unpack(blob, &mut words) {
-                return Err(damaged(&self.path, &format!("the observations of resource {id} are {} bytes, not a multiple of 8", blob.len())));
+                return Err(damaged(
+                    &self.path,
+                    &format!("the observations of resource {id} are {} bytes, not a multiple of 8", blob.len()),
+                ));
             }
             let kind = usize::try_from(kind).ok().and_then(|k| kinds.get(k)).map_or("", String::as_str);
             into.resource(ResourceRow { id, name, kind, scope, first_seen: Moment(first_seen), entries: &words });
@@ -392,7 +391,9 @@ pub(super) fn open_to_read(path: &Path) -> Result<Connection, LedgerError> {
     db.busy_timeout(std::time::Duration::from_secs(5)).map_err(|e| fault(&name, e))?;
     match whose(&db, &name)? {
         Whose::Ours => Ok(db),
-        Whose::Nobodys => Err(LedgerError::Unusable { path: name, message: "the file is empty; nothing was ever recorded in it".to_owned() }),
+        Whose::Nobodys => {
+            Err(LedgerError::Unusable { path: name, message: "the file is empty; nothing was ever recorded in it".to_owned() })
+        }
     }
 }
 
@@ -406,7 +407,8 @@ pub(super) fn fault(path: &str, source: rusqlite::Error) -> LedgerError {
     match source.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => LedgerError::Unusable {
             path: path.to_owned(),
-            message: "this is not a SQLite database, or its first page is damaged; name another file, or restore it from a backup".to_owned(),
+            message: "this is not a SQLite database, or its first page is damaged; name another file, or restore it from a backup"
+                .to_owned(),
         },
         Some(ErrorCode::DatabaseCorrupt) => damaged(path, &source.to_string()),
         _ => LedgerError::Sqlite { path: path.to_owned(), source },
@@ -514,7 +516,8 @@ fn read_names(db: &Connection) -> rusqlite::Result<NewNames> {
     let simple = |table: &str| -> rusqlite::Result<Vec<(u32, String)>> {
         db.prepare(&format!("SELECT id, name FROM {table} ORDER BY id"))?.query_map([], |r| Ok((r.get(0)?, r.get(1)?)))?.collect()
     };
-    let mut names = NewNames { controls: simple("controls")?, collectors: simple("collectors")?, checks: simple("checks")?, ..NewNames::default() };
+    let mut names =
+        NewNames { controls: simple("controls")?, collectors: simple("collectors")?, checks: simple("checks")?, ..NewNames::default() };
     names.scopes = simple("scopes")?.into_iter().map(|(id, name)| (id, name, Vec::new())).collect();
     each(db, "SELECT scope, field, value FROM scope_parts ORDER BY scope, ordinal", |r| {
         let scope: u32 = r.get(0)?;
@@ -541,7 +544,8 @@ pub(super) fn binding(r: &Row<'_>) -> rusqlite::Result<Binding> {
 
 /// All counters as of `at`, by control and scope.
 pub(super) fn read_counters(db: &Connection, at: Option<Moment>) -> rusqlite::Result<Vec<CounterRow>> {
-    let mut list = Vec::new();
+    let rows: i64 = db.query_row("SELECT count(*) FROM counters", [], |r| r.get(0))?;
+    let mut list = Vec::with_capacity(usize::try_from(rows).unwrap_or(0));
     each(db, "SELECT * FROM counters ORDER BY control, scope", |r| {
         let number = |i: usize| r.get::<_, i64>(i).map(i64::cast_unsigned);
         let wrong = |i: usize| rusqlite::Error::InvalidColumnType(i, "text".to_owned(), rusqlite::types::Type::Text);
@@ -603,9 +607,9 @@ impl Sums {
 
 /// What of a row does not change by time alone: integrals less what time added since the epoch, evidence as of the
 /// instant it runs out. Two values of a row with equal prints differ by nothing but time, so the stored one will do.
-fn print(row: &CounterRow, at: Moment) -> u128 {
+fn print(row: &CounterRow, at: Moment, bytes: &mut Vec<u8>) -> u128 {
     let at = at.0.cast_unsigned();
-    let mut words = [0u64; 15];
+    let mut words = [0u64; 13];
     for s in 0..4 {
         words[s] = row.counts[s];
         words[4 + s] = row.resource_ms[s].wrapping_sub(row.counts[s].wrapping_mul(at));
@@ -626,16 +630,16 @@ fn print(row: &CounterRow, at: Moment) -> u128 {
     words[10] = row.newest_evidence.map_or(0, |m| m.0.cast_unsigned());
     words[11] = row.fresh_until.map_or(0, |m| m.0.cast_unsigned());
     words[12] = u64::from(row.newest_evidence.is_some()) | u64::from(row.fresh_until.is_some()) << 1;
-    words[13] = row.transitions.len() as u64;
-    let print = |seed: u64| {
-        let hash = foldhash::quality::FixedState::with_seed(seed);
-        hash.hash_one((&words, &row.violations, &row.transitions))
-    };
+    bytes.clear();
+    words.iter().for_each(|w| bytes.extend_from_slice(&w.to_le_bytes()));
+    canonical::families(row, bytes);
+    let print = |seed: u64| foldhash::quality::FixedState::with_seed(seed).hash_one(&bytes[..]);
     u128::from(print(1)) << 64 | u128::from(print(2))
 }
 
 fn prints(rows: &[CounterRow], at: Moment) -> Prints {
-    rows.iter().map(|row| (key(row), print(row, at))).collect()
+    let mut bytes = Vec::new();
+    rows.iter().map(|row| (key(row), print(row, at, &mut bytes))).collect()
 }
 
 fn key(row: &CounterRow) -> (u32, u32) {
@@ -715,8 +719,14 @@ fn write_names(tx: &Transaction<'_>, sequence: i64, record: &Record, changes: &C
     simple(&mut f, "INSERT INTO collectors VALUES(?1, ?2, ?3)", "collector", &names.collectors)?;
     simple(&mut f, "INSERT INTO checks VALUES(?1, ?2, ?3)", "check", &names.checks)?;
     for b in by_id(&names.bindings, |b| b.id) {
-        tx.prepare_cached("INSERT INTO bindings VALUES(?1, ?2, ?3, ?4, ?5, ?6)")?
-            .execute(params![b.id, b.control, b.collector, b.check, b.population, sequence])?;
+        tx.prepare_cached("INSERT INTO bindings VALUES(?1, ?2, ?3, ?4, ?5, ?6)")?.execute(params![
+            b.id,
+            b.control,
+            b.collector,
+            b.check,
+            b.population,
+            sequence
+        ])?;
         canonical::binding(&mut f, b);
     }
     for row in &names.rows {
@@ -899,9 +909,9 @@ fn write_counters(
          newest_evidence = excluded.newest_evidence, fresh_until = excluded.fresh_until, violations = excluded.violations, \
          transitions = excluded.transitions",
     )?;
-    let (mut transitions, mut violations) = (String::new(), String::new());
+    let (mut transitions, mut violations, mut bytes) = (String::new(), String::new(), Vec::new());
     for row in counters {
-        let now = print(row, at);
+        let now = print(row, at, &mut bytes);
         if stored.insert(key(row), now) == Some(now) {
             continue;
         }
@@ -945,24 +955,26 @@ fn write_run(tx: &Transaction<'_>, sequence: i64, run: &super::RunRecord) -> rus
     let evidence = canonical::evidence(&run.evidence);
     let scanner = run.scanner.as_ref();
     let [pass, fail, error, manual, not_applicable, not_assessed] = run.findings.map(u64::cast_signed);
-    tx.prepare_cached("INSERT INTO runs VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)")?.execute(params![
-        sequence,
-        run.collector,
-        run.started.0,
-        run.finished.0,
-        run.complete,
-        pass,
-        fail,
-        error,
-        manual,
-        not_applicable,
-        not_assessed,
-        scanner.map(|s| &s.name),
-        scanner.map(|s| &s.version),
-        scanner.map(|s| &s.rule_set),
-        run.mapping_digest,
-        evidence
-    ])?;
+    tx.prepare_cached("INSERT INTO runs VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)")?.execute(
+        params![
+            sequence,
+            run.collector,
+            run.started.0,
+            run.finished.0,
+            run.complete,
+            pass,
+            fail,
+            error,
+            manual,
+            not_applicable,
+            not_assessed,
+            scanner.map(|s| &s.name),
+            scanner.map(|s| &s.version),
+            scanner.map(|s| &s.rule_set),
+            run.mapping_digest,
+            evidence
+        ],
+    )?;
     for (kind, number) in &run.problems {
         tx.prepare_cached("INSERT INTO run_problems VALUES(?1, ?2, ?3)")?.execute(params![sequence, kind.word(), number.cast_signed()])?;
     }
@@ -979,4 +991,3 @@ impl Record {
         Record { kind, at, run: None, definitions_digest: definitions_digest.into() }
     }
 }
-

@@ -111,14 +111,18 @@ fn walk(db: &Connection, report: &mut VerifyReport) -> Result<(), Stop> {
             return stop(format!("record {} is missing", before.sequence + 1));
         }
         if h.hash_after(&before.hash) != h.hash {
-            return stop(format!("record {n} was altered: its hash does not follow from its contents and the hash of the record before it"));
+            return stop(format!(
+                "record {n} was altered: its hash does not follow from its contents and the hash of the record before it"
+            ));
         }
         if h.at < before.at || h.last_transition < before.last_transition || h.last_resource < before.last_resource {
             return stop(format!("record {n} lies before the record that it follows"));
         }
         check_event(db, &h, n > through)?;
         if names.remove(&n).map(Fields::finish).unwrap_or_default() != h.names {
-            return stop(format!("the names that record {n} brought were altered (controls, scopes, collectors, checks, bindings, definitions)"));
+            return stop(format!(
+                "the names that record {n} brought were altered (controls, scopes, collectors, checks, bindings, definitions)"
+            ));
         }
         if n <= through {
             if n == through {
@@ -132,7 +136,11 @@ fn walk(db: &Connection, report: &mut VerifyReport) -> Result<(), Stop> {
             }
         } else {
             resources.check(h.last_resource, &h.resources, || {
-                format!("the names of resources {} to {}, which record {n} brought, were altered", before.last_resource + 1, h.last_resource)
+                format!(
+                    "the names of resources {} to {}, which record {n} brought, were altered",
+                    before.last_resource + 1,
+                    h.last_resource
+                )
             })?;
             replay(&mut transitions, &before, &h, &shown, &mut integrals, report)?;
             if integrals.totals(h.at) != h.totals {
@@ -174,9 +182,21 @@ fn walk(db: &Connection, report: &mut VerifyReport) -> Result<(), Stop> {
 fn tables_are_tables(db: &Connection) -> Result<(), Stop> {
     let mut missing = None;
     let names = super::schema::NAME_TABLES.into_iter();
-    for name in names.chain(["records", "transitions", "counters", "baseline", "prunes", "runs", "run_problems", "evidence", "resources", "scope_parts"]) {
-        let kind: Option<String> =
-            db.query_row("SELECT type FROM sqlite_schema WHERE name = ?1 AND type IN ('table', 'view')", [name], |r| r.get(0)).optional()?;
+    for name in names.chain([
+        "records",
+        "transitions",
+        "counters",
+        "baseline",
+        "prunes",
+        "runs",
+        "run_problems",
+        "evidence",
+        "resources",
+        "scope_parts",
+    ]) {
+        let kind: Option<String> = db
+            .query_row("SELECT type FROM sqlite_schema WHERE name = ?1 AND type IN ('table', 'view')", [name], |r| r.get(0))
+            .optional()?;
         if kind.as_deref() != Some("table") {
             missing.get_or_insert(name);
         }

@@ -57,7 +57,8 @@ impl Book {
 
     pub fn resource(&mut self, id: u32, scope: u32, entries: Vec<u64>) {
         let seen = self.at.unwrap_or(Moment(START));
-        let row = self.resources.entry(id).or_insert((format!("arn:aws:s3:::bucket-{id:06}"), "AwsS3Bucket".to_owned(), scope, seen, vec![]));
+        let row =
+            self.resources.entry(id).or_insert((format!("arn:aws:s3:::bucket-{id:06}"), "AwsS3Bucket".to_owned(), scope, seen, vec![]));
         row.4 = entries;
         self.new_resources.push(id);
     }
