@@ -267,7 +267,7 @@ fn what_cannot_be_accounted_is_refused_and_leaves_no_trace() {
             "UNIQUE",
         ),
     ] {
-        let error = ledger.commit(&record, &changes).expect_err(says).to_string();
+        let error = format!("{:#}", anyhow::Error::from(ledger.commit(&record, &changes).expect_err(says)));
         assert!(error.contains(says), "{error}");
         assert_eq!(ledger.head(), &head);
     }
@@ -337,7 +337,7 @@ fn views_say_it_in_words() {
                     kind: "",
                     scope: 1,
                     first_seen: Moment(START),
-                    entries: &[(1 << 18) - 1 << 46 | 1 << 45 | 5 << 41 | 1 << 40 | (1 << 40) - 1],
+                    entries: &[(((1 << 18) - 1) << 46) | (1 << 45) | (5 << 41) | (1 << 40) | ((1 << 40) - 1)],
                 }],
                 names: bornright::ledger::NewNames {
                     bindings: vec![bornright::ledger::Binding { id: (1 << 18) - 1, control: 3, collector: 1, check: 2, population: true }],

@@ -205,6 +205,7 @@ impl Sink for Tee<'_, '_> {
     fn finding(&mut self, finding: &Finding<'_>) -> Flow {
         match &mut self.summary {
             Some(summary) => summary.finding(finding),
+            None if finding.is_mark() => Flow::More,
             None => match self.out.write(finding) {
                 Ok(()) => Flow::More,
                 Err(error) => {

@@ -184,6 +184,17 @@ impl Severity {
 }
 
 impl<'a> Finding<'a> {
+    /// A mark, not a finding: `check` was carried out, whatever it found. Only sources that list violations and nothing
+    /// else need it: there, silence about a resource means something only if the check ran at all. Counts as nothing.
+    pub fn ran(check: impl Into<Cow<'a, str>>) -> Finding<'a> {
+        Finding { check: check.into(), count: 0, aggregate: true, ..Finding::default() }
+    }
+
+    /// Whether this is such a mark.
+    pub fn is_mark(&self) -> bool {
+        self.count == 0
+    }
+
     /// A finding of weight one about `resource`.
     pub fn new(check: impl Into<Cow<'a, str>>, resource: impl Into<Cow<'a, str>>, result: CheckResult) -> Finding<'a> {
         Finding {

@@ -100,6 +100,12 @@ pub(super) fn read(input: &mut dyn BufRead, ctx: &Context<'_>, sink: &mut dyn Si
         );
         last.say(ProblemKind::Mismatch, message);
     }
+    if policy.known && policy.has_list && !policy.failed && !policy.inventory {
+        let mut ran = Finding::ran(pages::owned(&policy.name));
+        policy.dress(&mut ran);
+        // What a sink answers no longer matters: this is the last.
+        let _ = last.sink.finding(&ran);
+    }
     if policy.failed || last.said {
         outcome.complete = false;
     }

@@ -67,6 +67,11 @@ fn constraint(record: &Value, place: &mut Place<'_>) -> Flow {
             place.say(ProblemKind::Incomplete, format!("constraint {check}: pod {id} has seen generation {seen} of {want}"));
         }
     }
+    let mut ran = Finding::ran(check.clone());
+    ran.observed_at = observed_at;
+    if place.finding(ran) == Flow::Stop {
+        return Flow::Stop;
+    }
     let listed = list(record, "status.violations");
     let action = first(record, &["spec.enforcementAction"]).unwrap_or("deny".into());
     for violation in listed {

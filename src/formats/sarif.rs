@@ -106,6 +106,8 @@ struct Rule {
     level: Option<String>,
     security: Option<f64>,
     title: String,
+    /// The tool has the rule but does not apply it unless told to.
+    off: bool,
 }
 
 fn run(pull: &mut Pull<'_>, out: &mut Out<'_, '_>) -> Result<(), Halt> {
@@ -186,11 +188,20 @@ fn run(pull: &mut Pull<'_>, out: &mut Out<'_, '_>) -> Result<(), Halt> {
             }
         }
     }
-    if !walked? {
+    let walked_whole = walked?;
+    if !walked_whole {
         out.fault(ProblemKind::Malformed, pull.offset, "a run is no object");
     } else if !scanned {
         out.recognised |= run.tool.is_some();
         out.fault(ProblemKind::Empty, pull.offset, "a run has no results (null or absent): the tool did not look");
+    }
+    if walked_whole && scanned && out.outcome.complete {
+        // The tool looked for all of these, and lists only what it found.
+        for (id, _) in run.tool.iter().flat_map(|t| &t.rules).filter(|(id, rule)| !rule.off && !id.is_empty()) {
+            let mut ran = Finding::ran(id.as_str());
+            ran.observed_at = run.end;
+            out.mark(&ran)?;
+        }
     }
     out.scanned(run.end);
     Ok(())
@@ -258,7 +269,8 @@ fn component(pull: &mut Pull<'_>, rules: &mut HashMap<String, Rule>, mut text: i
                         order.push(rule.id.clone());
                         let title = [rule.short.text, rule.name].into_iter().find(|t| !t.is_empty()).unwrap_or_default();
                         let level = Some(rule.default.level).filter(|l| !l.is_empty());
-                        rules.entry(rule.id).or_insert(Rule { level, security: rule.properties.security, title });
+                        let off = rule.default.enabled == Some(false);
+                        rules.entry(rule.id).or_insert(Rule { level, security: rule.properties.security, title, off });
                     }
                     Ok(())
                 })?;
@@ -318,6 +330,9 @@ struct Words {
 struct Configuration {
     #[serde(default, deserialize_with = "or_default")]
     level: String,
+    /// Absent is true.
+    #[serde(default)]
+    enabled: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]

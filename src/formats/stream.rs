@@ -68,6 +68,14 @@ impl<'a, 'c> Out<'a, 'c> {
         }
     }
 
+    /// Hands on a mark that a check ran: no finding.
+    pub(super) fn mark(&mut self, mark: &Finding<'_>) -> Result<(), Halt> {
+        match self.sink.finding(mark) {
+            Flow::More => Ok(()),
+            Flow::Stop => Err(Halt::Stop),
+        }
+    }
+
     /// Something is missing from what was read: the outcome is not complete.
     pub(super) fn fault(&mut self, kind: ProblemKind, offset: u64, message: impl fmt::Display) {
         self.outcome.complete = false;

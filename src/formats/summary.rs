@@ -79,6 +79,9 @@ impl Summary {
 
 impl Sink for Summary {
     fn finding(&mut self, finding: &Finding<'_>) -> Flow {
+        if finding.is_mark() {
+            return Flow::More;
+        }
         let n = finding.count;
         self.findings = self.findings.saturating_add(n);
         let by_result = &mut self.results[finding.result as usize];

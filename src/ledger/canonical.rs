@@ -268,6 +268,11 @@ pub(super) fn checkpoint(row: &CounterRow, out: &mut Vec<u8>) {
         out.push(u8::from(moment.is_some()));
         out.extend_from_slice(&moment.map_or(0, |m: Moment| m.0).to_le_bytes());
     }
+    families(row, out);
+}
+
+/// What time does not change of a row's checkpoint: violations and numbers of transitions.
+pub(super) fn families(row: &CounterRow, out: &mut Vec<u8>) {
     out.push(u8::from(row.violations.is_some()));
     for n in row.violations.iter().flatten() {
         out.extend_from_slice(&n.to_le_bytes());
@@ -302,7 +307,7 @@ pub(super) fn transition_counts(list: &[(&'static str, Cause, u64)], out: &mut S
 
 /// Reads what [`transition_counts`] wrote.
 pub(super) fn read_transition_counts(text: &str) -> Option<Vec<(&'static str, Cause, u64)>> {
-    let mut list = Vec::new();
+    let mut list = Vec::with_capacity(text.bytes().filter(|b| *b == b'=').count());
     for part in text.split(',').filter(|p| !p.is_empty()) {
         let (what, number) = part.split_once('=')?;
         let (direction, cause) = what.split_once('/')?;

@@ -1,7 +1,7 @@
 //! Questions about the past, for `explain` and the API: read-only, beside the writer.
 //!
 //! Resources are found by name and transitions by resource by walking the tables: an index on either would cost more
-//! than a third of the file for questions that a person asks now and then (docs/performance.md has the figures).
+//! than a third of the file for questions that a person asks now and then (docs/ledger.md has the figures).
 
 use super::canonical;
 use super::schema::PACKED_EPOCH_MS;

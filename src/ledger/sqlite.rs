@@ -573,7 +573,8 @@ pub(super) fn binding(r: &Row<'_>) -> rusqlite::Result<Binding> {
 
 /// All counters as of `at`, by control and scope.
 pub(super) fn read_counters(db: &Connection, at: Option<Moment>) -> rusqlite::Result<Vec<CounterRow>> {
-    let mut list = Vec::new();
+    let rows: i64 = db.query_row("SELECT count(*) FROM counters", [], |r| r.get(0))?;
+    let mut list = Vec::with_capacity(usize::try_from(rows).unwrap_or(0));
     each(db, "SELECT * FROM counters ORDER BY control, scope", |r| {
         let number = |i: usize| r.get::<_, i64>(i).map(i64::cast_unsigned);
         let wrong = |i: usize| rusqlite::Error::InvalidColumnType(i, "text".to_owned(), rusqlite::types::Type::Text);
@@ -635,9 +636,9 @@ impl Sums {
 
 /// What of a row does not change by time alone: integrals less what time added since the epoch, evidence as of the
 /// instant it runs out. Two values of a row with equal prints differ by nothing but time, so the stored one will do.
-fn print(row: &CounterRow, at: Moment) -> u128 {
+fn print(row: &CounterRow, at: Moment, bytes: &mut Vec<u8>) -> u128 {
     let at = at.0.cast_unsigned();
-    let mut words = [0u64; 15];
+    let mut words = [0u64; 13];
     for s in 0..4 {
         words[s] = row.counts[s];
         words[4 + s] = row.resource_ms[s].wrapping_sub(row.counts[s].wrapping_mul(at));
@@ -658,16 +659,16 @@ fn print(row: &CounterRow, at: Moment) -> u128 {
     words[10] = row.newest_evidence.map_or(0, |m| m.0.cast_unsigned());
     words[11] = row.fresh_until.map_or(0, |m| m.0.cast_unsigned());
     words[12] = u64::from(row.newest_evidence.is_some()) | u64::from(row.fresh_until.is_some()) << 1;
-    words[13] = row.transitions.len() as u64;
-    let print = |seed: u64| {
-        let hash = foldhash::quality::FixedState::with_seed(seed);
-        hash.hash_one((&words, &row.violations, &row.transitions))
-    };
+    bytes.clear();
+    words.iter().for_each(|w| bytes.extend_from_slice(&w.to_le_bytes()));
+    canonical::families(row, bytes);
+    let print = |seed: u64| foldhash::quality::FixedState::with_seed(seed).hash_one(&bytes[..]);
     u128::from(print(1)) << 64 | u128::from(print(2))
 }
 
 fn prints(rows: &[CounterRow], at: Moment) -> Prints {
-    rows.iter().map(|row| (key(row), print(row, at))).collect()
+    let mut bytes = Vec::new();
+    rows.iter().map(|row| (key(row), print(row, at, &mut bytes))).collect()
 }
 
 fn key(row: &CounterRow) -> (u32, u32) {
@@ -937,9 +938,9 @@ fn write_counters(
          newest_evidence = excluded.newest_evidence, fresh_until = excluded.fresh_until, violations = excluded.violations, \
          transitions = excluded.transitions",
     )?;
-    let (mut transitions, mut violations) = (String::new(), String::new());
+    let (mut transitions, mut violations, mut bytes) = (String::new(), String::new(), Vec::new());
     for row in counters {
-        let now = print(row, at);
+        let now = print(row, at, &mut bytes);
         if stored.insert(key(row), now) == Some(now) {
             continue;
         }
