@@ -13,6 +13,9 @@ struct Kept {
 
 impl Sink for Kept {
     fn finding(&mut self, f: &Finding<'_>) -> Flow {
+        if f.is_mark() {
+            return Flow::More;
+        }
         self.findings.push((f.check.to_string(), f.resource.id.to_string(), f.result, f.lifecycle, f.count));
         self.fields.push(f.fields.0.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect());
         self.refs.extend(f.control_refs.iter().map(|r| format!("{} {} {}", r.framework, r.version.as_deref().unwrap_or("-"), r.id)));

@@ -18,6 +18,9 @@ struct Summary {
 
 impl Sink for Summary {
     fn finding(&mut self, f: &Finding<'_>) -> Flow {
+        if f.is_mark() {
+            return Flow::More;
+        }
         self.results[f.result as usize] += f.count;
         if f.lifecycle == Lifecycle::Suppressed {
             self.suppressed += f.count;

@@ -192,7 +192,7 @@ impl<'a> Finding<'a> {
 
     /// Whether this is such a mark.
     pub fn is_mark(&self) -> bool {
-        self.count == 0
+        self.count == 0 && self.resource.id.is_empty()
     }
 
     /// A finding of weight one about `resource`.

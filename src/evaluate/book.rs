@@ -337,8 +337,12 @@ impl Book {
         };
         let admitted: Vec<Candidate> =
             candidates.iter().copied().filter(|c| self.rules.admits(*c, f.resource.kind.as_deref(), f.raw)).collect();
-        if f.count == 0 {
-            // A marker: the check ran, whatever it found or did not find.
+        if f.count == 0 && !f.is_mark() {
+            // A number that happens to be zero: nobody and nothing.
+            return Seen::Aside;
+        }
+        if f.is_mark() {
+            // A mark: the check ran, whatever it found or did not find.
             for c in &admitted {
                 if let Some(b) = self.binding(run.collector, *c, &f.check) {
                     run.touched_bindings.insert(b);

@@ -651,12 +651,26 @@ mod tests {
     }
 
     #[test]
+    fn only_a_run_that_looked_says_which_rules_ran() {
+        let rules = r#""tool":{"driver":{"name":"T","rules":[{"id":"A"},{"id":"B","defaultConfiguration":{"enabled":false}}]}}"#;
+        for (rest, ran) in [
+            (r#""results":[]"#, &["A"][..]),
+            (r#""results":null"#, &[]),
+            (r#""results":[],"invocations":[{"executionSuccessful":false}]"#, &[]),
+        ] {
+            let (kept, _) = read(Sarif, format!(r#"{{"version":"2.1.0","runs":[{{{rules},{rest}}}]}}"#).as_bytes());
+            assert_eq!(kept.ran, ran, "{rest}");
+        }
+    }
+
+    #[test]
     fn results_before_their_rules_wait_for_them() {
         let text = r#"{"runs":[{"results":[{"ruleId":"S"},{"ruleIndex":0}],"tool":{"driver":{"name":"T","rules":[{"id":"S","defaultConfiguration":{"level":"error"}}]}}}]}"#;
         let (kept, outcome) = read(Sarif, text.as_bytes());
         assert!(outcome.expect("SARIF").complete);
         let got: Vec<_> = kept.findings.iter().map(|f| (f.check.as_ref(), f.severity)).collect();
         assert_eq!(got, [("S", Some(Severity::High)); 2]);
+        assert_eq!(kept.ran, ["S"]);
         // Broken off in between: they are still told.
         let (kept, outcome) = read(Sarif, &text.as_bytes()[..60]);
         assert!(!outcome.expect("begun").complete);
