@@ -13,6 +13,7 @@ use crate::collectors::run::{self, Applied, Job};
 use crate::collectors::{Collected, Reach, Schedule};
 use crate::config::{self, Config, Definitions};
 use crate::domain::{Moment, Span};
+use crate::serve::{Limits, Web};
 use crate::snapshot::Snapshot;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -43,8 +44,9 @@ fn schedule(config: &config::CollectorConfig) -> Schedule {
 }
 
 /// `serve`: runs until it is told to stop.
-pub(crate) async fn serve(config_path: Option<PathBuf>, listen: Option<SocketAddr>) -> anyhow::Result<()> {
+pub(crate) async fn serve(config_path: Option<PathBuf>, listen: Option<SocketAddr>, web: Option<PathBuf>) -> anyhow::Result<()> {
     let (config, definitions) = load::load(config_path.as_deref())?;
+    let web = web.map(|path| Web::open(&path, config::from_yaml)).transpose().map_err(anyhow::Error::msg)?;
     let listen = listen.unwrap_or(config.listen);
     let started_at = clock::now();
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
@@ -63,7 +65,7 @@ pub(crate) async fn serve(config_path: Option<PathBuf>, listen: Option<SocketAdd
     let at = listener.local_addr()?;
     tracing::info!(address = %at, "listening on http://{at}/ (metrics at /metrics)");
     let reloader = tokio::spawn(supervise(config, in_force, writer.clone(), reload_asks, stop.clone()));
-    crate::serve::run(listener, running, stop.clone()).await?;
+    crate::serve::run_with(listener, running, stop.clone(), Limits::default(), web).await?;
     stop.cancel();
     reloader.await.context("the supervisor of the collectors died")?;
     finish(writer, thread).await

@@ -20,8 +20,18 @@ fn the_demo_shows_several_scanners_controls_on_a_page_and_on_metrics() {
         assert!(ratio.is_some_and(|r| (0.0..=1.0).contains(&r)), "{scope} has no ratio: {ratio:?}");
     }
     let collectors = [
-        "aws-prowler", "aws-security-hub", "hosts-openscap", "hosts-inspec", "cluster-kube-bench", "cluster-trivy", "cluster-kyverno",
-        "code-checkov", "code-zizmor", "code-regula", "code-conftest", "code-trivy",
+        "aws-prowler",
+        "aws-security-hub",
+        "hosts-openscap",
+        "hosts-inspec",
+        "cluster-kube-bench",
+        "cluster-trivy",
+        "cluster-kyverno",
+        "code-checkov",
+        "code-zizmor",
+        "code-regula",
+        "code-conftest",
+        "code-trivy",
     ];
     for collector in collectors {
         assert_eq!(m.get("compliance_collector_up", &[("collector", collector)]), Some(1.0), "{collector}:\n{}", demo.log());

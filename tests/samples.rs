@@ -63,7 +63,7 @@ fn every_fixture_comes_to_what_is_expected() {
             let spec = match want.get("mapping").and_then(Value::as_str) {
                 Some(mapping) => {
                     let text = std::fs::read_to_string(dir.join(mapping)).expect("the mapping");
-                    let raw: RawMapping = serde_yaml::from_str(&text).unwrap_or_else(|e| panic!("{mapping}: {e}"));
+                    let raw: RawMapping = RawMapping::from_yaml(&text).unwrap_or_else(|e| panic!("{mapping}: {e}"));
                     FormatSpec::JsonPath(Arc::new(Mapping::compile(raw).unwrap_or_else(|e| panic!("{mapping}: {e:?}"))))
                 }
                 None => FormatSpec::Builtin(Format::from_word(&word).unwrap_or_else(|| panic!("no format is called `{word}`"))),

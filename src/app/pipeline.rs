@@ -123,7 +123,7 @@ impl Pipeline {
             );
         }
         let rules = compile_rules(&config, &definitions)?;
-        let before: Option<(Vec<CollectorNote>, Vec<(String, String)>)> = notes.get("rules").and_then(|t| serde_json::from_str(t).ok());
+        let before: Option<RulesNote> = notes.get("rules").and_then(|t| serde_json::from_str(t).ok());
         let old_rules = before.and_then(|(collectors, documents)| {
             let old = crate::config::parse_definitions(&documents).value?;
             Rules::compile(
@@ -818,6 +818,9 @@ fn is_violations_only(c: &CollectorConfig) -> bool {
     matches!(&c.format, FormatSpec::Builtin(f) if f.violations_only())
 }
 
+/// Collectors and documents of definitions, as a note in the ledger.
+type RulesNote = (Vec<CollectorNote>, Vec<(String, String)>);
+
 /// What judging must know of a collector, as a note in the ledger: a restart accounts for the down time under it.
 #[derive(Debug, Serialize, Deserialize)]
 struct CollectorNote {
@@ -857,7 +860,7 @@ impl CollectorNote {
 }
 
 fn compile_where(path: &str) -> Result<WhereTest, String> {
-    Ok(WhereTest(Arc::new(formats::predicate::compile(path)?)))
+    Ok(WhereTest::new(formats::predicate::compile(path)?))
 }
 
 fn compile_rules(config: &Config, definitions: &Definitions) -> anyhow::Result<Rules> {

@@ -106,8 +106,7 @@ fn spec(args: &Args) -> anyhow::Result<FormatSpec> {
     }
     let path = args.mapping.as_ref().context("`--format jsonpath` needs `--mapping FILE`")?;
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    let options = serde_yaml::options! { strict_booleans: true, with_snippet: false };
-    let raw: RawMapping = serde_yaml::from_str_with_options(&text, options).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
+    let raw = RawMapping::from_yaml(&text).map_err(|e| anyhow::anyhow!("{}: {e}", path.display()))?;
     let mapping = Mapping::compile(raw).map_err(|faults| {
         let lines: Vec<String> = faults.iter().map(|(field, what)| format!("{}: {field}: {what}", path.display())).collect();
         anyhow::anyhow!("{}", lines.join("\n"))

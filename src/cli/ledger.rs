@@ -225,7 +225,10 @@ mod tests {
         drop(ledger);
 
         let (code, text) = say(&format!("ledger verify --ledger {name}")).expect("reads");
-        assert_eq!((code, text), (ExitCode::SUCCESS, format!("intact: 3 records, 0 transitions replayed, 0 counters recomputed\nhead {head}\n")));
+        assert_eq!(
+            (code, text),
+            (ExitCode::SUCCESS, format!("intact: 3 records, 0 transitions replayed, 0 counters recomputed\nhead {head}\n"))
+        );
         let (_, text) = say(&format!("ledger verify --output json --ledger {name}")).expect("reads");
         let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!((json["intact"].as_bool(), json["records"].as_u64()), (Some(true), Some(3)));

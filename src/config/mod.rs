@@ -106,6 +106,15 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
     read.config.ok_or(ConfigErrors { problems: read.problems })
 }
 
+/// Reads one YAML document into a type of another room (the web configuration), within bounds.
+///
+/// # Errors
+/// What is wrong, with line and column.
+pub fn from_yaml<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, String> {
+    let options = serde_yaml::options! { strict_booleans: true, with_snippet: false, budget: serde_yaml::budget! { max_nodes: 10_000 } };
+    serde_yaml::from_str_with_options(text, options).map_err(|e| e.to_string())
+}
+
 /// Reads and validates definitions: files, and directories walked for `*.yaml` and `*.yml`, in the order of their names.
 ///
 /// # Errors

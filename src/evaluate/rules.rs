@@ -6,10 +6,20 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+/// A test of a record's bytes.
+type Test = dyn Fn(&[u8]) -> bool + Send + Sync;
+
 /// A compiled `where` expression: whether the raw record satisfies it. Made by the caller, since reading records is
 /// the business of another room.
 #[derive(Clone)]
-pub struct WhereTest(pub Arc<dyn Fn(&[u8]) -> bool + Send + Sync>);
+pub struct WhereTest(Arc<Test>);
+
+impl WhereTest {
+    /// Wraps a test.
+    pub fn new(test: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> WhereTest {
+        WhereTest(Arc::new(test))
+    }
+}
 
 impl fmt::Debug for WhereTest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -530,3 +530,89 @@ fn yaml(head: &[u8]) -> Look {
     }
     Look::Unknown
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(head: &str) -> String {
+        match look(head.as_bytes()) {
+            Look::Known(format) => format.word().to_owned(),
+            Look::Other(what) => format!("not findings: {what}"),
+            Look::Table => "table".to_owned(),
+            Look::Nothing => "nothing".to_owned(),
+            Look::Unknown => "unknown".to_owned(),
+        }
+    }
+
+    #[test]
+    fn shapes_are_told_apart() {
+        for (head, expected) in [
+            ("", "nothing"),
+            (" \n", "nothing"),
+            ("hello", "unknown"),
+            ("{}", "unknown"),
+            ("[]", "unknown"),
+            (r#"{"check":"c","resource":{"id":"r"},"result":"pass"}"#, "native"),
+            (r#"[{"metadata":{"event_code":"x"},"class_uid":2004}]"#, "ocsf"),
+            (r#"{"Findings":[{"class_uid":2003}],"NextToken":"x"}"#, "ocsf"),
+            (r#"[{"AssessmentStartTime":"x","CheckID":"c","Provider":"aws","Status":"FAIL"}]"#, "ocsf"),
+            (r#"{"Findings":[{"SchemaVersion":"2018-10-08","ProductArn":"arn:x"}]}"#, "asff"),
+            (r#"{"detail":{"findings":[{"ProductArn":"arn:x"}]}}"#, "asff"),
+            ("<?xml version=\"1.0\"?>\n<!-- c -->\n<x:TestResult xmlns:x=\"http://checklists.nist.gov/xccdf/1.2\">", "xccdf"),
+            ("<arf:asset-report-collection>", "xccdf"),
+            (r#"{"assessment-results":{"uuid":"x"}}"#, "oscal"),
+            (r#"{"value":[{"id":"/subscriptions/s/providers/Microsoft.Security/assessments/a"}]}"#, "azure_assessments"),
+            (r#"{"value":[{"type":"Microsoft.Security/regulatoryComplianceControl"}]}"#, "azure_regulatory"),
+            (r#"{"value":[{"policyAssignmentId":"a","policyDefinitionId":"d"}]}"#, "azure_policy"),
+            (r#"{"value":[{"type":"Microsoft.SecurityInsights/incidents"}]}"#, "sentinel"),
+            (r#"{"rule_results":[]}"#, "regula"),
+            (r#"{"SchemaVersion":2,"ArtifactName":"x"}"#, "trivy"),
+            (r#"{"Controls":[{"id":"1","tests":[],"total_pass":0}]}"#, "kube_bench"),
+            (r#"[{"filename":"x","namespace":"main","successes":1}]"#, "conftest"),
+            (r#"[{"check_type":"terraform","results":{}}]"#, "checkov"),
+            (r#"{"$schema":"https://json.schemastore.org/sarif-2.1.0.json","version":"2.1.0","runs":[]}"#, "sarif"),
+            (r#"{"platform":{"name":"x"},"profiles":[]}"#, "inspec"),
+            (r#"{"date":"2024-01-01","scorecard":{},"score":1,"checks":[]}"#, "scorecard"),
+            ("---\n# c\napiVersion: \"wgpolicyk8s.io/v1alpha2\"\nkind: PolicyReport\n", "policy_report"),
+            ("apiVersion: v1\nitems:\n- apiVersion: constraints.gatekeeper.sh/v1beta1\n  kind: K\n", "gatekeeper"),
+            (r#"{"kind":"List","items":[{"apiVersion":"aquasecurity.github.io/v1alpha1"}]}"#, "trivy_operator"),
+            ("A;B;C\n1;2;3\n", "table"),
+            (r#"{"payloadType":"application/vnd.in-toto+json","payload":"e30=","signatures":[]}"#, "not findings: a signed DSSE envelope"),
+            (r#"{"catalog":{"metadata":{}}}"#, "not findings: an OSCAL catalog"),
+            ("apiVersion: openslo/v1\nkind: SLO\n", "not findings: an OpenSLO document"),
+            ("<ds:data-stream-collection>", "not findings: a SCAP data stream: rules, not results"),
+        ] {
+            assert_eq!(seen(head), expected, "{head}");
+            let marked = format!("\u{feff}{head}");
+            assert_eq!(seen(&marked), expected, "{head} with a byte order mark");
+        }
+    }
+
+    #[test]
+    fn an_error_met_while_peeking_is_not_forgotten() {
+        struct Broken(bool);
+        impl Read for Broken {
+            fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+                if std::mem::replace(&mut self.0, true) {
+                    return Ok(0);
+                }
+                buf[0] = b'[';
+                Err(io::Error::new(ErrorKind::UnexpectedEof, "cut"))
+            }
+        }
+        let mut input = io::BufReader::new(b"[{\"a\":1},".chain(Broken(false)));
+        let head = Head::peek(&mut input);
+        assert_eq!(head.bytes(), b"[{\"a\":1},");
+        let mut all = Vec::new();
+        let error = head.replay(&mut input).read_to_end(&mut all).expect_err("the error of the peek");
+        assert_eq!((all.as_slice(), error.kind()), (head.bytes(), ErrorKind::UnexpectedEof));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_panics(text in "[\\[\\]{}:,\"a-c\\\\ \n<>/!0-9;é-]{0,80}") {
+            let _ = seen(&text);
+        }
+    }
+}

@@ -120,6 +120,7 @@ fn report(pull: &mut Pull<'_>, out: &mut Out<'_, '_>) -> Result<(), Halt> {
             _ => keys.found(),
         }));
     }
+    out.recognised |= report.target.is_some();
     if !out.recognised {
         return Err(Halt::Wrong(keys.found()));
     }
@@ -477,9 +478,11 @@ mod tests {
             assert!(!outcome.expect("InSpec").complete);
             assert_eq!(kept.kinds(), [kind]);
         }
-        let (kept, outcome) = read(Inspec, report("").as_bytes());
-        assert!(!outcome.expect("InSpec").complete);
-        assert_eq!(kept.kinds(), ["empty"]);
+        for nothing in [report("").as_str(), r#"{"platform":{"name":"aws"},"profiles":[]}"#] {
+            let (kept, outcome) = read(Inspec, nothing.as_bytes());
+            assert!(!outcome.expect("InSpec").complete);
+            assert_eq!(kept.kinds(), ["empty"]);
+        }
         mangle(Inspec, report(r#"{"id":"a","impact":0.5,"results":[{"status":"failed"}]},{"id":"b","results":[]}"#).as_bytes());
     }
 

@@ -66,6 +66,17 @@ pub struct RawMapping {
     pub count: Option<String>,
 }
 
+impl RawMapping {
+    /// Reads a mapping that stands in a file of its own.
+    ///
+    /// # Errors
+    /// What is wrong, with line and column.
+    pub fn from_yaml(text: &str) -> Result<RawMapping, String> {
+        let options = serde_yaml::options! { strict_booleans: true, with_snippet: false };
+        serde_yaml::from_str_with_options(text, options).map_err(|e| e.to_string())
+    }
+}
+
 /// Which words of the source are which verdict.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -169,16 +169,10 @@ fn object(pull: &mut Pull<'_>, out: &mut Out<'_, '_>, reports: &mut u64, outer: 
     let listed = |rows: &Option<Vec<u8>>| rows.as_ref().is_some_and(|r| matches!(r.first(), Some(b'[' | b'n')));
     // Items of a typed list say neither their kind nor their version.
     let ours = if report.kind.is_empty() { !outer && listed(&rows) } else { KINDS.contains(&report.kind.as_str()) };
-    let group = report.api_version.split_once('/').map_or("", |(group, _)| group);
     if !ours || !is_object {
-        let hint = match group {
-            "aquasecurity.github.io" => ": this looks like trivy_operator",
-            "constraints.gatekeeper.sh" => ": this looks like gatekeeper",
-            _ => "",
-        };
         let found = match report.kind.is_empty() {
             true => keys.found(),
-            false => format!("the kind {} of {}{hint}", excerpt(&report.kind), excerpt(&report.api_version)),
+            false => format!("the kind {} of {}", excerpt(&report.kind), excerpt(&report.api_version)),
         };
         if out.recognised {
             out.fault(ProblemKind::WrongFormat, at, format!("found {found}; expected {EXPECTED}"));

@@ -481,50 +481,21 @@ impl<'r> Pull<'r> {
     }
 }
 
-/// The first keys of a document that may be something else, to say what it looks like.
+/// The first keys of a document that may be something else, to say what was found instead.
 #[derive(Default)]
 pub(super) struct Keys(Vec<String>);
 
 impl Keys {
     pub(super) fn note(&mut self, key: &str) {
-        if self.0.len() < 40 {
+        if self.0.len() < 6 {
             self.0.push(key.chars().take(40).collect());
         }
     }
 
     /// What was found, for a person who configured the wrong format.
     pub(super) fn found(&self) -> String {
-        const SHAPES: [(&[&str], &str); 22] = [
-            (&["runs", "version"], "sarif"),
-            (&["SchemaVersion", "ArtifactName"], "trivy"),
-            (&["ClusterName"], "trivy"),
-            (&["ID", "Title", "SummaryControls"], "trivy"),
-            (&["Controls", "Totals"], "kube_bench"),
-            (&["node_type", "tests"], "kube_bench"),
-            (&["filename", "namespace", "successes"], "conftest"),
-            (&["check_type", "results", "summary"], "checkov"),
-            (&["checkov_version", "resource_count"], "checkov"),
-            (&["rule_results", "summary"], "regula"),
-            (&["profiles", "platform"], "inspec"),
-            (&["scorecard", "repo"], "scorecard"),
-            (&["apiVersion", "kind", "report"], "trivy_operator"),
-            (&["apiVersion", "kind", "results"], "policy_report"),
-            (&["apiVersion", "kind", "items"], "policy_report or gatekeeper (a Kubernetes list)"),
-            (&["Findings"], "asff"),
-            (&["SchemaVersion", "ProductArn"], "asff"),
-            (&["class_uid"], "ocsf"),
-            (&["finding_info"], "ocsf"),
-            (&["assessment-results"], "oscal"),
-            (&["group_id", "groups"], "powerpipe"),
-            (&["check", "resource", "result"], "native"),
-        ];
-        let listed = self.0.iter().take(6).map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ");
-        let looks = SHAPES.iter().find(|(keys, _)| keys.iter().all(|k| self.0.iter().any(|have| have == k)));
-        match (listed.is_empty(), looks) {
-            (true, _) => "an object with nothing in it".to_owned(),
-            (_, Some((_, format))) => format!("an object with {listed}: this looks like {format}"),
-            (_, None) => format!("an object with {listed}"),
-        }
+        let listed = self.0.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ");
+        if listed.is_empty() { "no object, or one with nothing in it".to_owned() } else { format!("an object with {listed}") }
     }
 }
 

@@ -763,7 +763,7 @@ mod tests {
             (r#"[{"filename":"a"}]"#, "Target"),
             ("[]", "empty"),
             (r#"{"Results":[]}"#, "`Results`"),
-            (r#"{"apiVersion":"v1","kind":"List","items":[]}"#, "Kubernetes"),
+            (r#"{"apiVersion":"v1","kind":"List","items":[]}"#, "`items`"),
         ] {
             let (_, outcome) = read(Trivy, text.as_bytes());
             let error = outcome.expect_err(text).to_string();

@@ -183,13 +183,16 @@ pub struct Transition {
     pub weight: u32,
 }
 
+/// The fields that a scope label was built from.
+pub type ScopeParts = Vec<(String, String)>;
+
 /// The names behind ids, in order of allocation: entry `i` of a list has id `first + i`.
 #[derive(Clone, Debug, Default)]
 pub struct NewNames {
     /// Control ids (the definitions' words).
     pub controls: Vec<(u32, String)>,
     /// Scope labels, with the fields they were built from.
-    pub scopes: Vec<(u32, String, Vec<(String, String)>)>,
+    pub scopes: Vec<(u32, String, ScopeParts)>,
     /// Collector names.
     pub collectors: Vec<(u32, String)>,
     /// Check ids.
