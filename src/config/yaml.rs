@@ -522,7 +522,7 @@ mod tests {
     fn numbers_stay_as_written_through_anchors_and_merges() {
         let (docs, problems) = read("\u{feff}a: &v 2.10\nb: *v\nbase: &base { c: 3.0, d: 007 }\nwith: { <<: *base, d: 1e3 }\n");
         assert_eq!(problems, Vec::<String>::new());
-        let scalar = |path: &[&str]| path.iter().fold(Some(&docs[0]), |n, key| n?.get(key)).and_then(Node::scalar);
+        let scalar = |path: &[&str]| path.iter().try_fold(&docs[0], |n, key| n.get(key)).and_then(Node::scalar);
         assert_eq!(scalar(&["a"]).as_deref(), Some("2.10"));
         assert_eq!(scalar(&["b"]).as_deref(), Some("2.10"));
         assert_eq!(scalar(&["with", "c"]).as_deref(), Some("3.0"));
