@@ -24,7 +24,8 @@ pub struct HighWaterMark {
 }
 
 impl HighWaterMark {
-    /// Opens the mark that belongs to `config`. Only the process that holds the ledger may do so.
+    /// Opens the mark that belongs to `config`, before or after the ledger itself. Only the process that holds the ledger
+    /// may raise it.
     ///
     /// # Errors
     /// The file system said no.
@@ -35,8 +36,8 @@ impl HighWaterMark {
         let path = beside(path, "-mark");
         let name = path.display().to_string();
         let io = |source| LedgerError::Io { path: name.clone(), source };
-        if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory).map_err(io)?;
+        if let Some(dir) = path.parent().filter(|d| !d.as_os_str().is_empty()) {
+            std::fs::create_dir_all(dir).map_err(io)?;
         }
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(io)?;
         let mut bytes = Vec::with_capacity(2 * SLOT);
@@ -112,7 +113,8 @@ mod tests {
     use super::*;
 
     fn at(dir: &Path) -> Config {
-        Config::Sqlite { path: dir.join("ledger.db") }
+        // The directory is made with it: the mark may be opened first.
+        Config::Sqlite { path: dir.join("data").join("ledger.db") }
     }
 
     #[test]
@@ -134,7 +136,7 @@ mod tests {
     fn a_torn_write_leaves_the_other_slot() {
         let dir = tempfile::tempdir().expect("a directory");
         let config = at(dir.path());
-        let file = dir.path().join("ledger.db-mark");
+        let file = dir.path().join("data").join("ledger.db-mark");
         let mut mark = HighWaterMark::open(&config).expect("opens");
         mark.raise(Moment(1_000)).expect("writes");
         mark.raise(Moment(2_000)).expect("writes");
