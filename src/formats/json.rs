@@ -40,6 +40,7 @@
 
 use super::{Context, Sink};
 use crate::domain::{Position, Problem, ProblemKind};
+use fearless_simd::{Level, Simd, dispatch, prelude::*, u8x64};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::fmt;
@@ -111,36 +112,23 @@ struct Classes {
     quote: u64,
     bracket: u64,
     control: u64,
-    /// Not bit by bit: 1 if any byte has its high bit set.
     high: u64,
 }
 
-/// `wide` compiles to the vector instructions that every processor of the target has (SSE2, NEON), without detection and
-/// without unsafe code of ours.
+/// Compiled for each level of vector instructions that the processor may have (AVX-512, AVX2, SSE, NEON), chosen at run
+/// time by `fearless_simd`, without unsafe code of ours.
 #[inline(always)]
-fn classify(block: &[u8; 64]) -> Classes {
-    use wide::u8x16;
-    let parts = block.as_chunks::<16>().0;
-    let v: [u8x16; 4] = std::array::from_fn(|i| u8x16::new(parts[i]));
-    let bits = |m: [u8x16; 4]| {
-        let b = m.map(|m| u64::from(m.to_bitmask()));
-        b[0] | b[1] << 16 | b[2] << 32 | b[3] << 48
-    };
-    let is = |v: [u8x16; 4], byte: u8| v.map(|v| v.simd_eq(u8x16::splat(byte)));
-    let any = |m: [u8x16; 4]| ((m[0] | m[1]) | (m[2] | m[3])).to_bitmask() != 0;
+fn classify<S: Simd>(simd: S, block: &[u8; 64]) -> Classes {
+    let v = u8x64::from_slice(simd, block);
+    let is = |v: u8x64<S>, byte: u8| v.simd_eq(u8x64::splat(simd, byte)).to_bitmask();
     // `[` and `]` become `{` and `}` when bit 5 is set, and nothing else does.
-    let bracket = v.map(|v| {
-        let folded = v | u8x16::splat(0x20);
-        folded.simd_eq(u8x16::splat(b'{')) | folded.simd_eq(u8x16::splat(b'}'))
-    });
-    // Backslashes are rare enough to ask first.
-    let backslash = is(v, b'\\');
+    let folded = v | u8x64::splat(simd, 0x20);
     Classes {
-        backslash: if any(backslash) { bits(backslash) } else { 0 },
-        quote: bits(is(v, b'"')),
-        bracket: bits(bracket),
-        control: bits(v.map(|v| v.min(u8x16::splat(0x1f)).simd_eq(v))),
-        high: u64::from(any(v)),
+        backslash: is(v, b'\\'),
+        quote: is(v, b'"'),
+        bracket: is(folded, b'{') | is(folded, b'}'),
+        control: v.simd_lt(u8x64::splat(simd, 0x20)).to_bitmask(),
+        high: v.simd_ge(u8x64::splat(simd, 0x80)).to_bitmask(),
     }
 }
 
@@ -154,7 +142,7 @@ fn classify_bytewise(block: &[u8; 64]) -> Classes {
         classes.quote |= bit(*byte == b'"');
         classes.bracket |= bit(matches!(byte, b'{' | b'}' | b'[' | b']'));
         classes.control |= bit(*byte < 0x20);
-        classes.high |= u64::from(*byte >= 0x80);
+        classes.high |= bit(*byte >= 0x80);
     }
     classes
 }
@@ -182,9 +170,32 @@ const CONTROL: u8 = 2;
 /// In the block stands a backslash.
 const BACKSLASH: u8 = 4;
 
+/// Indexes as many whole blocks as `blocks` has room for. Ends early after one with a control character in a string:
+/// gives the number of blocks done, and where such characters are in the last of them.
+fn index_blocks(level: Level, bytes: &[u8], carry: &mut Carry, blocks: &mut [Block], flags: &mut [u8]) -> (usize, u64) {
+    #[inline(always)]
+    fn run<S: Simd>(simd: S, bytes: &[u8], carry: &mut Carry, blocks: &mut [Block], flags: &mut [u8]) -> (usize, u64) {
+        let mut at = *carry;
+        let mut done = 0;
+        let mut found = 0;
+        for ((bytes, block), flag) in bytes.as_chunks::<64>().0.iter().zip(blocks).zip(flags) {
+            let control;
+            (*block, *flag, control) = index_block(simd, bytes, &mut at);
+            done += 1;
+            if control != 0 {
+                found = control;
+                break;
+            }
+        }
+        *carry = at;
+        (done, found)
+    }
+    dispatch!(level, simd => run(simd, bytes, carry, blocks, flags))
+}
+
 #[inline(always)]
-fn index_block(bytes: &[u8; 64], carry: &mut Carry) -> (Block, u8, u64) {
-    let c = classify(bytes);
+fn index_block<S: Simd>(simd: S, bytes: &[u8; 64], carry: &mut Carry) -> (Block, u8, u64) {
+    let c = classify(simd, bytes);
     let mut quote = c.quote;
     if (c.backslash | carry.escaped) != 0 {
         quote &= !escaped(c.backslash, &mut carry.escaped);
@@ -366,6 +377,7 @@ pub(super) struct Reader<'i, 'c> {
     /// Line breaks before `buf[0]`.
     lines: u64,
 
+    level: Level,
     blocks: Vec<Block>,
     flags: Vec<u8>,
     carry: Carry,
@@ -444,6 +456,7 @@ impl<'i, 'c> Reader<'i, 'c> {
             eof: false,
             base: 0,
             lines: 0,
+            level: Level::new(),
             blocks: Vec::new(),
             flags: Vec::new(),
             carry: Carry::default(),
@@ -1041,26 +1054,36 @@ impl<'i, 'c> Reader<'i, 'c> {
         let whole = if self.eof { self.len.div_ceil(64) } else { self.len / 64 };
         let until = whole.min(first + self.window);
         self.window = (self.window * 2).min(WINDOW / 64);
-        for i in first..until {
-            let at = i * 64;
-            let (block, flags, control) = match self.buf[at..].first_chunk::<64>() {
-                Some(bytes) if at >= self.resume && at + 64 <= self.len => index_block(bytes, &mut self.carry),
-                _ => {
-                    // The document's end, or the block in which reading is taken up again.
-                    let mut bytes = [b' '; 64];
-                    let from = self.resume.clamp(at, at + 64);
-                    let to = self.len.min(at + 64);
-                    bytes[from - at..to - at].copy_from_slice(&self.buf[from..to]);
-                    index_block(&bytes, &mut self.carry)
-                }
+        self.blocks.resize(until, Block::default());
+        self.flags.resize(until, 0);
+        let mut next = first;
+        while next < until && self.line_break.is_none() {
+            let at = next * 64;
+            let (done, control) = if at >= self.resume && at + 64 <= self.len {
+                let end = until.min(self.len / 64);
+                index_blocks(self.level, &self.buf[at..end * 64], &mut self.carry, &mut self.blocks[next..end], &mut self.flags[next..end])
+            } else {
+                // The document's end, or the block in which reading is taken up again.
+                let mut bytes = [b' '; 64];
+                let from = self.resume.clamp(at, at + 64);
+                let to = self.len.min(at + 64).max(from);
+                bytes[from - at..to - at].copy_from_slice(&self.buf[from..to]);
+                let n = next..next + 1;
+                index_blocks(self.level, &bytes, &mut self.carry, &mut self.blocks[n.clone()], &mut self.flags[n])
             };
-            self.flags.push(flags);
-            if control != 0 && self.note_line_break(at, control) {
-                let below = (1u64 << (self.line_break.unwrap_or(at) - at)) - 1;
-                self.blocks.push(Block { quote: block.quote & below, bracket: block.bracket & below });
-                break;
+            next += done;
+            if control != 0 {
+                let at = (next - 1) * 64;
+                self.note_line_break(at, control);
+                if let Some(found) = self.line_break {
+                    // Nothing in this block counts from there on, nor any block after it.
+                    let below = (1u64 << (found - at)) - 1;
+                    let block = &mut self.blocks[next - 1];
+                    *block = Block { quote: block.quote & below, bracket: block.bracket & below };
+                    self.blocks.truncate(next);
+                    self.flags.truncate(next);
+                }
             }
-            self.blocks.push(block);
         }
         if self.block == first {
             self.pending = self.blocks.get(first).map_or(0, |b| b.bracket);
@@ -1068,17 +1091,16 @@ impl<'i, 'c> Reader<'i, 'c> {
     }
 
     #[cold]
-    fn note_line_break(&mut self, block_at: usize, control: u64) -> bool {
+    fn note_line_break(&mut self, block_at: usize, control: u64) {
         let mut rest = control;
         while rest != 0 {
             let at = block_at + rest.trailing_zeros() as usize;
             if self.buf[at] == b'\n' {
                 self.line_break = Some(at);
-                return true;
+                return;
             }
             rest &= rest - 1;
         }
-        false
     }
 
     /// Makes room and reads on.
@@ -1371,65 +1393,61 @@ impl Picker {
         if *b.first()? != b'{' {
             return None;
         }
-        let mut at = skip_space(b, 1);
-        let mut first = true;
+        let (mut at, mut byte) = solid(b, 1)?;
+        // An object may end at once; after a comma it may not.
+        let mut ends = byte == b'}';
         loop {
-            // A key, or the end of the object.
-            match *b.get(at)? {
-                b'"' => {}
-                b'}' if first => {
-                    // An empty object; handled as one that ends.
+            if ends {
+                // The end of this object, and perhaps of those around it.
+                loop {
                     at += 1;
-                    loop {
-                        if depth == 0 {
-                            return (at == b.len()).then_some(());
-                        }
-                        if level.array_end != 0 {
-                            at = skip_space(b, at);
-                            if at != level.array_end {
-                                return None; // a second element
-                            }
-                            at += 1;
-                        }
-                        depth -= 1;
-                        std::mem::swap(&mut level, &mut above[depth]);
-                        at = skip_space(b, at);
-                        match *b.get(at)? {
-                            b',' => {
-                                at = skip_space(b, at + 1);
-                                break;
-                            }
-                            b'}' => at += 1,
-                            _ => return None,
-                        }
+                    if depth == 0 {
+                        return (at == b.len()).then_some(());
                     }
-                    first = false;
-                    continue;
+                    if level.array_end != 0 {
+                        (at, _) = solid(b, at)?;
+                        if at != level.array_end {
+                            return None; // a second element
+                        }
+                        at += 1;
+                    }
+                    depth -= 1;
+                    std::mem::swap(&mut level, &mut above[depth]);
+                    (at, byte) = solid(b, at)?;
+                    match byte {
+                        b',' => break,
+                        b'}' => {}
+                        _ => return None,
+                    }
                 }
-                _ => return None,
+                (at, byte) = solid(b, at + 1)?;
             }
-            let (want, key_end) = self.nodes[level.node].key(record, at, &mut level.place)?;
-            at = skip_space(b, key_end + 1);
-            if *b.get(at)? != b':' {
+            if byte != b'"' {
                 return None;
             }
-            at = skip_space(b, at + 1);
+            let (want, key_end) = self.nodes[level.node].key(record, at, &mut level.place)?;
+            (at, byte) = solid(b, key_end + 1)?;
+            if byte != b':' {
+                return None;
+            }
+            (at, byte) = solid(b, at + 1)?;
             let value = at;
-            match *b.get(at)? {
+            match byte {
                 b'"' => {
                     let end = record.quote(at + 1)?;
                     match want {
                         Want::Skip => {}
-                        Want::Slot(slot) => fill(out, slot, &b[value..=end])?,
+                        Want::Slot(slot) => fill(out, slot, b.get(value..=end)?)?,
                         Want::Object(_) | Want::OnlyElement(_) => return None,
                     }
                     at = end + 1;
                 }
-                open @ (b'{' | b'[') => {
-                    while (record.tape.get(pair)?.open as usize) < value {
+                b'{' | b'[' => {
+                    let mut this = record.tape.get(pair)?;
+                    while (this.open as usize) < value {
                         pair += 1;
+                        this = record.tape.get(pair)?;
                     }
-                    let this = record.tape.get(pair)?;
                     let close = this.close as usize;
                     if this.open as usize != value || close <= value {
                         return None;
@@ -1440,15 +1458,12 @@ impl Picker {
                             fill(out, slot, b.get(value..=close)?)?;
                             None
                         }
-                        Want::Object(n) if open == b'{' => Some((n, 0, value + 1)),
-                        Want::OnlyElement(n) if open == b'[' => {
-                            let element = skip_space(b, value + 1);
-                            match *b.get(element)? {
-                                b'{' => Some((n, close, element + 1)),
-                                b']' => None,
-                                _ => return None,
-                            }
-                        }
+                        Want::Object(n) if byte == b'{' => Some((n, 0, value + 1)),
+                        Want::OnlyElement(n) if byte == b'[' => match solid(b, value + 1)? {
+                            (element, b'{') => Some((n, close, element + 1)),
+                            (_, b']') => None,
+                            _ => return None,
+                        },
                         Want::Object(_) | Want::OnlyElement(_) => return None,
                     };
                     if let Some((node, array_end, inside)) = inner {
@@ -1461,8 +1476,8 @@ impl Picker {
                         above[depth] = std::mem::replace(&mut level, Level { node: usize::from(node), place: 0, array_end });
                         depth += 1;
                         pair += if array_end == 0 { 1 } else { 2 };
-                        at = skip_space(b, inside);
-                        first = true;
+                        (at, byte) = solid(b, inside)?;
+                        ends = byte == b'}';
                         continue;
                     }
                     pair = this.link as usize;
@@ -1482,33 +1497,15 @@ impl Picker {
                 }
                 _ => return None,
             }
-            // After the value: a comma and the next key, or the end of this object and perhaps of those around it.
-            loop {
-                at = skip_space(b, at);
-                match *b.get(at)? {
-                    b',' => {
-                        at = skip_space(b, at + 1);
-                        first = false;
-                        break;
-                    }
-                    b'}' => {
-                        at += 1;
-                        if depth == 0 {
-                            return (at == b.len()).then_some(());
-                        }
-                        if level.array_end != 0 {
-                            at = skip_space(b, at);
-                            if at != level.array_end {
-                                return None; // a second element
-                            }
-                            at += 1;
-                        }
-                        depth -= 1;
-                        std::mem::swap(&mut level, &mut above[depth]);
-                    }
-                    _ => return None,
+            (at, byte) = solid(b, at)?;
+            ends = match byte {
+                b',' => {
+                    (at, byte) = solid(b, at + 1)?;
+                    false
                 }
-            }
+                b'}' => true,
+                _ => return None,
+            };
         }
     }
 }
@@ -1524,11 +1521,22 @@ fn fill<'a>(out: &mut [&'a [u8]], slot: u8, value: &'a [u8]) -> Option<()> {
 
 impl Node {
     /// What is wanted of the key whose opening quote is at `at`, and where its closing quote is.
-    #[inline]
+    #[inline(always)]
     fn key(&mut self, record: &Record<'_>, at: usize, place: &mut usize) -> Option<(Want, usize)> {
         let rest = record.bytes.get(at + 1..)?;
-        // As before, or one or two optional keys left out.
-        for ahead in 0..3 {
+        if let Some(key) = self.order.get(*place)
+            && key.begins(rest)
+        {
+            *place += 1;
+            return Some((key.want, at + key.bytes.len()));
+        }
+        self.other_key(record, at, rest, place)
+    }
+
+    /// Not the key of last time: one or two optional keys are left out, or it is new.
+    #[inline(never)]
+    fn other_key(&mut self, record: &Record<'_>, at: usize, rest: &[u8], place: &mut usize) -> Option<(Want, usize)> {
+        for ahead in 1..3 {
             let Some(key) = self.order.get(*place + ahead) else { break };
             if key.begins(rest) {
                 *place += ahead + 1;
@@ -1562,7 +1570,7 @@ impl Node {
 
 impl Record<'_> {
     /// The first quote at or after `at` that begins or ends a string.
-    #[inline]
+    #[inline(always)]
     fn quote(&self, at: usize) -> Option<usize> {
         let from = at + self.shift;
         let mut block = from / 64;
@@ -1576,26 +1584,29 @@ impl Record<'_> {
     }
 }
 
-/// The first byte at or after `at` that is not white space.
+/// The first byte at or after `at` that is not white space, and where it is.
 #[inline(always)]
-fn skip_space(b: &[u8], mut at: usize) -> usize {
-    if b.get(at).is_some_and(|c| *c > b' ') {
-        return at;
+fn solid(b: &[u8], at: usize) -> Option<(usize, u8)> {
+    match b.get(at) {
+        Some(byte) if *byte > b' ' => Some((at, *byte)),
+        _ => solid_after_space(b, at),
     }
-    while let Some(c) = b.get(at) {
-        match c {
+}
+
+fn solid_after_space(b: &[u8], mut at: usize) -> Option<(usize, u8)> {
+    loop {
+        match *b.get(at)? {
             b' ' => {
                 at += 1;
                 // Indentation: eight at a time.
-                while b.get(at..at + 8).is_some_and(|eight| eight == b"        ") {
+                while b.get(at..at + 8).and_then(|eight| eight.first_chunk::<8>()) == Some(b"        ") {
                     at += 8;
                 }
             }
             b'\n' | b'\r' | b'\t' => at += 1,
-            _ => break,
+            byte => return Some((at, byte)),
         }
     }
-    at
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -1630,6 +1641,26 @@ impl<'a> Text<'a> {
             Text::Picked(bytes) => std::str::from_utf8(bytes).ok()?,
         };
         if text.is_empty() { None } else { Some(text) }
+    }
+
+    /// Whether it is there and is this.
+    #[inline]
+    pub(super) fn is(&self, word: &str) -> bool {
+        match self {
+            Text::None => false,
+            Text::Parsed(text) => text.as_ref() == word,
+            Text::Picked(bytes) => *bytes == word.as_bytes(),
+        }
+    }
+
+    /// Whether there is nothing, or nothing in it.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Text::None => true,
+            Text::Parsed(text) => text.is_empty(),
+            Text::Picked(bytes) => bytes.is_empty(),
+        }
     }
 
     /// The text to keep, unless it is not there or empty.
@@ -2186,7 +2217,8 @@ mod tests {
         #[test]
         fn classes_are_those_of_each_byte(bytes in proptest::collection::vec(0u8.., 64)) {
             let block: [u8; 64] = bytes.try_into().expect("64 bytes");
-            proptest::prop_assert_eq!(classify(&block), classify_bytewise(&block));
+            let level = Level::new();
+            proptest::prop_assert_eq!(dispatch!(level, simd => classify(simd, &block)), classify_bytewise(&block));
         }
 
         #[test]
@@ -2209,7 +2241,8 @@ mod tests {
             for (n, chunk) in text.as_bytes().chunks(64).enumerate() {
                 let mut block = [b' '; 64];
                 block[..chunk.len()].copy_from_slice(chunk);
-                let (index, _, _) = index_block(&block, &mut carry);
+                let level = Level::new();
+                let (index, _, _) = dispatch!(level, simd => index_block(simd, &block, &mut carry));
                 let mut bits = index.quote | index.bracket;
                 while bits != 0 {
                     got.push(n * 64 + bits.trailing_zeros() as usize);
