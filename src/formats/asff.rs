@@ -258,7 +258,7 @@ fn pick<'a>(picker: &mut Picker, record: &Record<'a>) -> Option<Entry<'a>> {
     if !picker.pick(record, &mut out) || out[28].is_empty() {
         return None;
     }
-    let text = |i: usize| Text::picked(out[i]);
+    let text = |i: usize| Text::picked(record, out[i]);
     Some(Entry {
         schema_version: text(0)?,
         product_arn: text(1)?,
@@ -275,7 +275,7 @@ fn pick<'a>(picker: &mut Picker, record: &Record<'a>) -> Option<Entry<'a>> {
         record_state: text(12)?,
         workflow_state: text(13)?,
         workflow: Workflow { status: text(14)? },
-        severity: Grade { label: text(15)?, normalized: Text::picked_number(out[16])? },
+        severity: Grade { label: text(15)?, normalized: Text::picked_number(record, out[16])? },
         compliance: Compliance {
             status: text(17)?,
             security_control_id: text(18)?,

@@ -40,6 +40,7 @@
 
 use super::{Context, Sink};
 use crate::domain::{Position, Problem, ProblemKind};
+use fearless_simd::{Level, Simd, dispatch, prelude::*, u8x64};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::fmt;
@@ -114,25 +115,21 @@ struct Classes {
     high: u64,
 }
 
-/// `wide` compiles to the vector instructions that every processor of the target has (SSE2, NEON), without detection and
-/// without unsafe code of ours.
+/// Compiled for each level of vector instructions that the processor may have (AVX-512, AVX2, SSE, NEON), chosen at run
+/// time by `fearless_simd`, without unsafe code of ours.
 #[inline(always)]
-fn classify(block: &[u8; 64]) -> Classes {
-    use wide::u8x16;
-    let mut classes = Classes::default();
-    for (lane, part) in block.as_chunks::<16>().0.iter().enumerate() {
-        let v = u8x16::new(*part);
-        let is = |v: u8x16, byte: u8| v.simd_eq(u8x16::splat(byte));
-        let bits = |m: u8x16| u64::from(m.to_bitmask()) << (lane * 16);
-        // `[` and `]` become `{` and `}` when bit 5 is set, and nothing else does.
-        let folded = v | u8x16::splat(0x20);
-        classes.backslash |= bits(is(v, b'\\'));
-        classes.quote |= bits(is(v, b'"'));
-        classes.bracket |= bits(is(folded, b'{') | is(folded, b'}'));
-        classes.control |= bits(v.min(u8x16::splat(0x1f)).simd_eq(v));
-        classes.high |= bits(v);
+fn classify<S: Simd>(simd: S, block: &[u8; 64]) -> Classes {
+    let v = u8x64::from_slice(simd, block);
+    let is = |v: u8x64<S>, byte: u8| v.simd_eq(u8x64::splat(simd, byte)).to_bitmask();
+    // `[` and `]` become `{` and `}` when bit 5 is set, and nothing else does.
+    let folded = v | u8x64::splat(simd, 0x20);
+    Classes {
+        backslash: is(v, b'\\'),
+        quote: is(v, b'"'),
+        bracket: is(folded, b'{') | is(folded, b'}'),
+        control: v.simd_lt(u8x64::splat(simd, 0x20)).to_bitmask(),
+        high: v.simd_ge(u8x64::splat(simd, 0x80)).to_bitmask(),
     }
-    classes
 }
 
 /// The same, slowly: what [`classify`] is tested against.
@@ -170,10 +167,35 @@ struct Block {
 const HIGH: u8 = 1;
 /// In the block stands a control character inside a string.
 const CONTROL: u8 = 2;
+/// In the block stands a backslash.
+const BACKSLASH: u8 = 4;
+
+/// Indexes as many whole blocks as `blocks` has room for. Ends early after one with a control character in a string:
+/// gives the number of blocks done, and where such characters are in the last of them.
+fn index_blocks(level: Level, bytes: &[u8], carry: &mut Carry, blocks: &mut [Block], flags: &mut [u8]) -> (usize, u64) {
+    #[inline(always)]
+    fn run<S: Simd>(simd: S, bytes: &[u8], carry: &mut Carry, blocks: &mut [Block], flags: &mut [u8]) -> (usize, u64) {
+        let mut at = *carry;
+        let mut done = 0;
+        let mut found = 0;
+        for ((bytes, block), flag) in bytes.as_chunks::<64>().0.iter().zip(blocks).zip(flags) {
+            let control;
+            (*block, *flag, control) = index_block(simd, bytes, &mut at);
+            done += 1;
+            if control != 0 {
+                found = control;
+                break;
+            }
+        }
+        *carry = at;
+        (done, found)
+    }
+    dispatch!(level, simd => run(simd, bytes, carry, blocks, flags))
+}
 
 #[inline(always)]
-fn index_block(bytes: &[u8; 64], carry: &mut Carry) -> (Block, u8, u64) {
-    let c = classify(bytes);
+fn index_block<S: Simd>(simd: S, bytes: &[u8; 64], carry: &mut Carry) -> (Block, u8, u64) {
+    let c = classify(simd, bytes);
     let mut quote = c.quote;
     if (c.backslash | carry.escaped) != 0 {
         quote &= !escaped(c.backslash, &mut carry.escaped);
@@ -189,7 +211,7 @@ fn index_block(bytes: &[u8; 64], carry: &mut Carry) -> (Block, u8, u64) {
     inside ^= carry.in_string;
     carry.in_string = if inside >> 63 == 1 { u64::MAX } else { 0 };
     let control = c.control & inside;
-    let flags = u8::from(c.high != 0) * HIGH | u8::from(control != 0) * CONTROL;
+    let flags = u8::from(c.high != 0) * HIGH | u8::from(control != 0) * CONTROL | u8::from(c.backslash != 0) * BACKSLASH;
     (Block { quote, bracket: c.bracket & !inside }, flags, control)
 }
 
@@ -235,6 +257,7 @@ pub(super) struct Record<'a> {
     /// Its brackets.
     tape: &'a [Bracket],
     flags: u8,
+    block_flags: &'a [u8],
     /// False if the tape is cut off.
     whole_tape: bool,
     number: u64,
@@ -255,9 +278,21 @@ impl<'a> Record<'a> {
         Position { record: self.number, line: self.lines + count_lines(self.before) + 1, offset: self.offset }
     }
 
-    /// True if it is UTF-8.
+    /// True if it is UTF-8. Only blocks with a byte beyond ASCII need a look, and what stands around them is ASCII.
     pub(super) fn is_utf8(&self) -> bool {
-        self.flags & HIGH == 0 || std::str::from_utf8(self.bytes).is_ok()
+        if self.flags & HIGH == 0 {
+            return true;
+        }
+        let mut from = 0;
+        while let Some(first) = self.block_flags[from..].iter().position(|f| f & HIGH != 0).map(|i| from + i) {
+            let end = self.block_flags[first..].iter().position(|f| f & HIGH == 0).map_or(self.block_flags.len(), |i| first + i);
+            let bytes = &self.bytes[(first * 64).saturating_sub(self.shift)..(end * 64 - self.shift).min(self.bytes.len())];
+            if std::str::from_utf8(bytes).is_err() {
+                return false;
+            }
+            from = end;
+        }
+        true
     }
 
     /// Deserialises it, all of its grammar checked.
@@ -277,14 +312,8 @@ impl<'a> Record<'a> {
 struct Bracket {
     open: u32,
     close: u32,
-    /// The first pair that opens after this one has closed.
-    next: u32,
-}
-
-/// A bracket that is still open.
-#[derive(Clone, Copy, Debug)]
-struct Open {
-    tape: u32,
+    /// Once it is closed: the first pair that opens after that. Until then: the pair around it.
+    link: u32,
     curly: bool,
 }
 
@@ -311,6 +340,15 @@ enum Gap {
     Members,
 }
 
+/// Why [`Reader::walk_record`] ends.
+enum Walked {
+    Step(usize, Step),
+    /// The next bracket is not an ordinary one.
+    Special,
+    /// All that is indexed was walked.
+    All,
+}
+
 /// What became of a bracket.
 enum Step {
     Go,
@@ -327,6 +365,8 @@ pub(super) struct Reader<'i, 'c> {
     input: &'i mut dyn BufRead,
     ctx: Context<'c>,
     wrappers: &'static [&'static str],
+    /// The last two bytes of all wrappers, if they are the same: a quick way to see that a key is none of them.
+    list_ends: Option<[u8; 2]>,
 
     buf: Vec<u8>,
     /// Bytes of `buf` that are filled.
@@ -337,6 +377,7 @@ pub(super) struct Reader<'i, 'c> {
     /// Line breaks before `buf[0]`.
     lines: u64,
 
+    level: Level,
     blocks: Vec<Block>,
     flags: Vec<u8>,
     carry: Carry,
@@ -354,11 +395,14 @@ pub(super) struct Reader<'i, 'c> {
     pending: u64,
 
     frames: Vec<Frame>,
-    stack: Vec<Open>,
     tape: Vec<Bracket>,
     whole_tape: bool,
-    /// Brackets open beyond the depth that is allowed.
-    too_deep: u64,
+    /// The innermost open pair on the tape, and how many are open there.
+    top: usize,
+    depth: usize,
+    /// Open brackets that are counted only: beyond the depth that is allowed, beyond what fits the tape, or of something
+    /// that is not handed out anyway.
+    loose: u64,
     deep: bool,
     /// Where the record in progress begins.
     start: Option<usize>,
@@ -398,15 +442,21 @@ impl<'i, 'c> Reader<'i, 'c> {
     /// Reads `input`. An object with an array under one of the keys `wrappers` is a page: its array's elements are the
     /// records. An array at the root always is; everything else is a record itself.
     pub(super) fn new(input: &'i mut dyn BufRead, ctx: &Context<'c>, wrappers: &'static [&'static str]) -> Reader<'i, 'c> {
+        debug_assert!(
+            wrappers.windows(2).all(|w| w[0].as_bytes().last_chunk::<2>() == w[1].as_bytes().last_chunk::<2>()),
+            "see `list_ends`"
+        );
         Reader {
             input,
             ctx: *ctx,
             wrappers,
+            list_ends: wrappers.first().and_then(|w| w.as_bytes().last_chunk::<2>()).copied(),
             buf: Vec::new(),
             len: 0,
             eof: false,
             base: 0,
             lines: 0,
+            level: Level::new(),
             blocks: Vec::new(),
             flags: Vec::new(),
             carry: Carry::default(),
@@ -417,10 +467,11 @@ impl<'i, 'c> Reader<'i, 'c> {
             block: 0,
             pending: 0,
             frames: Vec::new(),
-            stack: Vec::new(),
             tape: Vec::new(),
             whole_tape: true,
-            too_deep: 0,
+            top: 0,
+            depth: 0,
+            loose: 0,
             deep: false,
             start: None,
             member: false,
@@ -496,6 +547,7 @@ impl<'i, 'c> Reader<'i, 'c> {
             shift: from % 64,
             tape: &self.tape,
             flags: self.flags[first..=last].iter().fold(0, |all, f| all | f),
+            block_flags: &self.flags[first..=last],
             whole_tape: self.whole_tape,
             number: self.number,
             offset: self.base + from as u64,
@@ -507,25 +559,92 @@ impl<'i, 'c> Reader<'i, 'c> {
     /// Walks indexed brackets until something comes of one.
     fn walk(&mut self) -> Option<(usize, Step)> {
         loop {
-            while self.pending != 0 {
-                let at = self.block * 64 + self.pending.trailing_zeros() as usize;
-                self.pending &= self.pending - 1;
-                match self.bracket(at) {
-                    Step::Go => {}
-                    step => return Some((at, step)),
+            if self.depth > 0 && self.loose == 0 {
+                match self.walk_record() {
+                    Walked::Step(at, step) => return Some((at, step)),
+                    Walked::Special => {}
+                    Walked::All => return None,
                 }
             }
-            if self.block >= self.blocks.len() {
-                return None;
+            while self.pending == 0 {
+                if self.block >= self.blocks.len() {
+                    return None;
+                }
+                self.block += 1;
+                self.pending = self.blocks.get(self.block).map_or(0, |block| block.bracket);
             }
-            self.block += 1;
-            if let Some(block) = self.blocks.get(self.block) {
-                self.pending = block.bracket;
+            let at = self.block * 64 + self.pending.trailing_zeros() as usize;
+            self.pending &= self.pending - 1;
+            match self.bracket(at) {
+                Step::Go => {}
+                step => return Some((at, step)),
             }
         }
     }
 
-    #[inline]
+    /// The same inside a record, where most brackets are, with everything at hand. What is special is left to
+    /// [`Self::bracket`], which does all of this too.
+    fn walk_record(&mut self) -> Walked {
+        let Some(start) = self.start else { return Walked::Special };
+        let buf = &self.buf[..self.len];
+        let blocks = self.blocks.as_slice();
+        let tape = &mut self.tape;
+        let most = self.ctx.limits.depth.saturating_sub(self.frames.len());
+        let (mut block, mut pending) = (self.block, self.pending);
+        let (mut top, mut depth) = (self.top, self.depth);
+        let mut curly = tape.get(top).is_some_and(|pair| pair.curly);
+        let walked = 'walk: loop {
+            while pending != 0 {
+                let at = block * 64 + pending.trailing_zeros() as usize;
+                let byte = buf[at];
+                if byte & 2 != 0 {
+                    // It opens.
+                    let plain = if curly { buf[at - 1] == b':' } else { matches!(buf[at - 1], b',' | b'[') };
+                    if (!plain && !value_may_stand(buf, at, curly))
+                        || depth >= most
+                        || tape.len() >= TAPE
+                        || (depth <= 2 && byte == b'[' && self.list_ends.is_some_and(|end| may_end_so(buf, at, end)))
+                    {
+                        break 'walk Walked::Special;
+                    }
+                    #[expect(clippy::cast_possible_truncation, reason = "records are shorter than u32::MAX, and the tape much")]
+                    tape.push(Bracket { open: (at - start) as u32, close: 0, link: top as u32, curly: byte == b'{' });
+                    top = tape.len() - 1;
+                    depth += 1;
+                    curly = byte == b'{';
+                } else {
+                    if (byte == b'}') != curly {
+                        break 'walk Walked::Special;
+                    }
+                    let next = tape.len();
+                    let pair = &mut tape[top];
+                    #[expect(clippy::cast_possible_truncation, reason = "as above")]
+                    {
+                        pair.close = (at - start) as u32;
+                        top = std::mem::replace(&mut pair.link, next as u32) as usize;
+                    }
+                    depth -= 1;
+                    if depth == 0 {
+                        pending &= pending - 1;
+                        break 'walk Walked::Step(at, Step::Record(at));
+                    }
+                    curly = tape[top].curly;
+                }
+                pending &= pending - 1;
+            }
+            block += 1;
+            match blocks.get(block) {
+                Some(next) => pending = next.bracket,
+                None => {
+                    block = blocks.len();
+                    break 'walk Walked::All;
+                }
+            }
+        };
+        (self.block, self.pending, self.top, self.depth) = (block, pending, top, depth);
+        walked
+    }
+
     fn bracket(&mut self, at: usize) -> Step {
         let byte = self.buf[at];
         let curly = byte & 0x20 != 0;
@@ -534,101 +653,73 @@ impl<'i, 'c> Reader<'i, 'c> {
         if self.start.is_none() {
             return if opens { self.open_outside(at, curly) } else { self.close_outside(at, curly) };
         }
-        let Some(top) = self.stack.last().copied() else {
-            return Step::Broken("a bracket outside of any value");
-        };
         if opens {
-            if !self.value_may_stand(at, top.curly) {
-                return Step::Broken(if top.curly {
-                    "a bracket where a comma, a key or the end of the object belongs"
-                } else {
-                    "a bracket where a comma or the end of the array belongs"
-                });
+            if self.loose == 0 && self.depth > 0 {
+                let in_object = self.tape.get(self.top).is_some_and(|pair| pair.curly);
+                if !value_may_stand(&self.buf, at, in_object) {
+                    return Step::Broken(if in_object {
+                        "a bracket where a comma, a key or the end of the object belongs"
+                    } else {
+                        "a bracket where a comma or the end of the array belongs"
+                    });
+                }
+                if !curly && self.is_list(at) {
+                    self.open_page(at);
+                    return Step::Go;
+                }
+                if self.depth + self.frames.len() >= self.ctx.limits.depth {
+                    self.deep = true;
+                } else if self.tape.len() < TAPE {
+                    self.push(at, curly);
+                    return Step::Go;
+                }
+                self.whole_tape = false;
             }
-            if self.too_deep > 0 || self.stack.len() + self.frames.len() >= self.ctx.limits.depth {
-                self.too_deep += 1;
-                self.deep = true;
-                return Step::Go;
-            }
-            if !curly && self.stack.len() <= 2 && !self.wrappers.is_empty() && self.is_list(at) {
-                self.open_page(at);
-                return Step::Go;
-            }
-            self.push(at, curly);
+            self.loose += 1;
             return Step::Go;
         }
-        if self.too_deep > 0 {
-            self.too_deep -= 1;
-            return Step::Go;
-        }
-        if top.curly != curly {
-            return Step::Broken(if curly { "`}` where `]` belongs" } else { "`]` where `}` belongs" });
-        }
-        self.stack.pop();
-        let next = u32::try_from(self.tape.len()).unwrap_or(u32::MAX);
-        let close = self.relative(at);
-        if let Some(pair) = self.tape.get_mut(top.tape as usize) {
+        if self.loose > 0 {
+            self.loose -= 1;
+        } else {
+            let close = self.relative(at);
+            let next = u32::try_from(self.tape.len()).unwrap_or(u32::MAX);
+            let Some(pair) = self.tape.get_mut(self.top) else { return Step::Broken("a bracket outside of any value") };
+            if pair.curly != curly {
+                return Step::Broken(if curly { "`}` where `]` belongs" } else { "`]` where `}` belongs" });
+            }
             pair.close = close;
-            pair.next = next;
+            self.top = std::mem::replace(&mut pair.link, next) as usize;
+            self.depth -= 1;
         }
-        if !self.stack.is_empty() {
+        if self.loose > 0 || self.depth > 0 {
             return Step::Go;
         }
         if self.member { self.close_member() } else { Step::Record(at) }
     }
 
-    #[inline]
     fn push(&mut self, at: usize, curly: bool) {
         let open = self.relative(at);
-        let tape = if self.tape.len() < TAPE && !self.dropping {
-            self.tape.push(Bracket { open, close: 0, next: 0 });
-            self.tape.len() - 1
-        } else {
-            self.whole_tape = false;
-            usize::MAX
-        };
-        self.stack.push(Open { tape: u32::try_from(tape).unwrap_or(u32::MAX), curly });
+        self.tape.push(Bracket { open, close: 0, link: u32::try_from(self.top).unwrap_or(u32::MAX), curly });
+        self.top = self.tape.len() - 1;
+        self.depth += 1;
     }
 
-    /// A position within the record in progress. Records are shorter than `u32::MAX`, and of dropped ones nobody asks.
-    #[inline]
+    /// A position within the record in progress. Records are shorter than `u32::MAX`.
     fn relative(&self, at: usize) -> u32 {
         u32::try_from(at - self.start.unwrap_or(at).min(at)).unwrap_or(u32::MAX)
     }
 
-    /// Whether a value may begin at `at`: after a colon in an object, after a comma or the bracket in an array.
-    #[inline]
-    fn value_may_stand(&self, at: usize, in_object: bool) -> bool {
-        let mut i = at;
-        while i > 0 {
-            i -= 1;
-            match self.buf[i] {
-                b' ' | b'\n' | b'\r' | b'\t' => {}
-                b':' => return in_object,
-                b',' | b'[' => return !in_object,
-                _ => return false,
-            }
-        }
-        // White space back to the buffer's beginning: only while a record is dropped, which is not handed out anyway.
-        self.dropping || self.member
-    }
-
     /// Whether the `[` at `at` is a page's list: its key is one of `wrappers`, and it stands in the page or in its `detail`.
     fn is_list(&self, at: usize) -> bool {
-        if self.frames.len() > 3 || self.dropping || self.member || self.stack.iter().any(|o| !o.curly) {
+        if self.wrappers.is_empty() || self.depth > 2 || self.frames.len() > 3 {
             return false;
         }
+        let (Some(start), Some(outer), Some(inner)) = (self.start, self.tape.first(), self.tape.get(self.top)) else { return false };
         let Some(key) = self.key_before(at) else { return false };
-        if !self.wrappers.iter().any(|w| w.as_bytes() == key) {
-            return false;
-        }
-        match (self.stack.get(1), self.start) {
-            (None, _) => true,
-            (Some(inner), Some(start)) => {
-                self.tape.get(inner.tape as usize).is_some_and(|pair| self.key_before(start + pair.open as usize) == Some(b"detail"))
-            }
-            _ => false,
-        }
+        outer.curly
+            && inner.curly
+            && self.wrappers.iter().any(|w| w.as_bytes() == key)
+            && (self.depth == 1 || self.key_before(start + inner.open as usize) == Some(b"detail"))
     }
 
     /// The key of the value that begins at `at`, if it is a plain one of up to 32 bytes.
@@ -644,7 +735,7 @@ impl<'i, 'c> Reader<'i, 'c> {
             // A member of a page beside its list: only its brackets are followed; the envelope is parsed in the end.
             self.start = Some(at);
             self.member = true;
-            self.push(at, curly);
+            self.loose = 1;
             return Step::Go;
         }
         self.eat_gap(at);
@@ -659,9 +750,7 @@ impl<'i, 'c> Reader<'i, 'c> {
             return Step::Go;
         }
         self.start = Some(at);
-        self.tape.clear();
-        self.stack.clear();
-        self.whole_tape = true;
+        self.clear_tape();
         self.push(at, curly);
         Step::Go
     }
@@ -713,12 +802,11 @@ impl<'i, 'c> Reader<'i, 'c> {
             self.head.extend_from_slice(&self.buf[start..=at]);
         }
         self.frames.push(Frame::Page);
-        if self.stack.len() == 2 {
+        if self.depth == 2 {
             self.frames.push(Frame::Inner);
         }
         self.frames.push(Frame::Array);
-        self.stack.clear();
-        self.tape.clear();
+        self.clear_tape();
         self.gap = Gap::Fresh;
         self.gap_from = at + 1;
     }
@@ -727,8 +815,6 @@ impl<'i, 'c> Reader<'i, 'c> {
     fn close_member(&mut self) -> Step {
         self.start = None;
         self.member = false;
-        self.tape.clear();
-        self.deep = false;
         Step::Go
     }
 
@@ -773,6 +859,14 @@ impl<'i, 'c> Reader<'i, 'c> {
             self.learn(start, end);
         }
         Some(start)
+    }
+
+    fn clear_tape(&mut self) {
+        self.tape.clear();
+        self.whole_tape = true;
+        self.top = 0;
+        self.depth = 0;
+        self.loose = 0;
     }
 
     /// Remembers how records begin: opening bracket, white space, first key.
@@ -856,10 +950,8 @@ impl<'i, 'c> Reader<'i, 'c> {
     fn abandon(&mut self) {
         self.start = None;
         self.member = false;
-        self.stack.clear();
-        self.tape.clear();
+        self.clear_tape();
         self.deep = false;
-        self.too_deep = 0;
         self.line_break = None;
         if self.gap == Gap::Members {
             // Lost among the members of a page: its end will not be found for sure.
@@ -962,26 +1054,36 @@ impl<'i, 'c> Reader<'i, 'c> {
         let whole = if self.eof { self.len.div_ceil(64) } else { self.len / 64 };
         let until = whole.min(first + self.window);
         self.window = (self.window * 2).min(WINDOW / 64);
-        for i in first..until {
-            let at = i * 64;
-            let (block, flags, control) = match self.buf[at..].first_chunk::<64>() {
-                Some(bytes) if at >= self.resume && at + 64 <= self.len => index_block(bytes, &mut self.carry),
-                _ => {
-                    // The document's end, or the block in which reading is taken up again.
-                    let mut bytes = [b' '; 64];
-                    let from = self.resume.clamp(at, at + 64);
-                    let to = self.len.min(at + 64);
-                    bytes[from - at..to - at].copy_from_slice(&self.buf[from..to]);
-                    index_block(&bytes, &mut self.carry)
-                }
+        self.blocks.resize(until, Block::default());
+        self.flags.resize(until, 0);
+        let mut next = first;
+        while next < until && self.line_break.is_none() {
+            let at = next * 64;
+            let (done, control) = if at >= self.resume && at + 64 <= self.len {
+                let end = until.min(self.len / 64);
+                index_blocks(self.level, &self.buf[at..end * 64], &mut self.carry, &mut self.blocks[next..end], &mut self.flags[next..end])
+            } else {
+                // The document's end, or the block in which reading is taken up again.
+                let mut bytes = [b' '; 64];
+                let from = self.resume.clamp(at, at + 64);
+                let to = self.len.min(at + 64).max(from);
+                bytes[from - at..to - at].copy_from_slice(&self.buf[from..to]);
+                let n = next..next + 1;
+                index_blocks(self.level, &bytes, &mut self.carry, &mut self.blocks[n.clone()], &mut self.flags[n])
             };
-            self.flags.push(flags);
-            if control != 0 && self.note_line_break(at, control) {
-                let below = (1u64 << (self.line_break.unwrap_or(at) - at)) - 1;
-                self.blocks.push(Block { quote: block.quote & below, bracket: block.bracket & below });
-                break;
+            next += done;
+            if control != 0 {
+                let at = (next - 1) * 64;
+                self.note_line_break(at, control);
+                if let Some(found) = self.line_break {
+                    // Nothing in this block counts from there on, nor any block after it.
+                    let below = (1u64 << (found - at)) - 1;
+                    let block = &mut self.blocks[next - 1];
+                    *block = Block { quote: block.quote & below, bracket: block.bracket & below };
+                    self.blocks.truncate(next);
+                    self.flags.truncate(next);
+                }
             }
-            self.blocks.push(block);
         }
         if self.block == first {
             self.pending = self.blocks.get(first).map_or(0, |b| b.bracket);
@@ -989,17 +1091,16 @@ impl<'i, 'c> Reader<'i, 'c> {
     }
 
     #[cold]
-    fn note_line_break(&mut self, block_at: usize, control: u64) -> bool {
+    fn note_line_break(&mut self, block_at: usize, control: u64) {
         let mut rest = control;
         while rest != 0 {
             let at = block_at + rest.trailing_zeros() as usize;
             if self.buf[at] == b'\n' {
                 self.line_break = Some(at);
-                return true;
+                return;
             }
             rest &= rest - 1;
         }
-        false
     }
 
     /// Makes room and reads on.
@@ -1016,7 +1117,9 @@ impl<'i, 'c> Reader<'i, 'c> {
             let message = format!("the record is longer than {} bytes and was left out", self.record_limit);
             report.problem(sink, ProblemKind::Limit, position, message);
             self.dropping = true;
-            self.tape.clear();
+            let open = self.depth as u64 + self.loose;
+            self.clear_tape();
+            self.loose = open;
         }
         if self.tail_from.is_some_and(|tail| self.len - tail > ENVELOPE) {
             self.head.clear();
@@ -1026,11 +1129,10 @@ impl<'i, 'c> Reader<'i, 'c> {
         } else if self.member || self.gap == Gap::Members {
             match self.tail_from {
                 Some(tail) if !self.head.is_empty() => tail,
-                // One block back, for what stands before the next bracket.
-                _ => walked.saturating_sub(64),
+                _ => walked,
             }
         } else if let Some(start) = self.start {
-            if self.dropping { walked.saturating_sub(64) } else { start }
+            if self.dropping { walked } else { start }
         } else {
             self.eat_gap(walked.min(self.len));
             walked
@@ -1132,6 +1234,24 @@ impl<'i, 'c> Reader<'i, 'c> {
     }
 }
 
+/// Whether a value may begin at `at`: after a colon in an object, after a comma or the bracket in an array.
+fn value_may_stand(buf: &[u8], at: usize, in_object: bool) -> bool {
+    match buf[..at].trim_ascii_end().last() {
+        Some(b':') => in_object,
+        Some(b',' | b'[') => !in_object,
+        _ => false,
+    }
+}
+
+/// Whether the key of the value at `at` may end with these two bytes. False only if it does not.
+#[inline]
+fn may_end_so(buf: &[u8], at: usize, end: [u8; 2]) -> bool {
+    match &buf[at.saturating_sub(5)..at] {
+        [_, a, b, b'"', b':'] | [a, b, b'"', b':', b' '] => [*a, *b] == end,
+        _ => true,
+    }
+}
+
 fn count_lines(bytes: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', bytes).count() as u64
 }
@@ -1164,7 +1284,49 @@ pub(super) struct Picker {
 struct Node {
     wanted: Vec<(Box<[u8]>, Want)>,
     /// The keys in the order of the last records.
-    order: Vec<(Box<[u8]>, Want)>,
+    order: Vec<Key>,
+}
+
+/// A key with its closing quote.
+#[derive(Debug)]
+struct Key {
+    bytes: Box<[u8]>,
+    /// Its first and its last eight bytes; of a shorter one the first alone, and which bits of it count.
+    head: u64,
+    mask: u64,
+    tail: u64,
+    want: Want,
+}
+
+impl Key {
+    fn new(key: &[u8], want: Want) -> Key {
+        let bytes: Box<[u8]> = key.iter().copied().chain([b'"']).collect();
+        let mut head = [0; 8];
+        let n = bytes.len().min(8);
+        head[..n].copy_from_slice(&bytes[..n]);
+        Key {
+            head: u64::from_le_bytes(head),
+            mask: if n == 8 { u64::MAX } else { (1 << (8 * n)) - 1 },
+            tail: bytes.last_chunk().map_or(0, |tail| u64::from_le_bytes(*tail)),
+            bytes,
+            want,
+        }
+    }
+
+    /// Whether `rest` begins with it. Most keys are told by one or two words, without a call.
+    #[inline]
+    fn begins(&self, rest: &[u8]) -> bool {
+        let n = self.bytes.len();
+        let Some(first) = rest.first_chunk::<8>() else { return rest.starts_with(&self.bytes) };
+        if (u64::from_le_bytes(*first) ^ self.head) & self.mask != 0 {
+            return false;
+        }
+        match n {
+            0..=8 => true,
+            9..=16 => rest.get(..n).and_then(|key| key.last_chunk::<8>()).is_some_and(|last| u64::from_le_bytes(*last) == self.tail),
+            _ => rest.starts_with(&self.bytes),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -1231,65 +1393,61 @@ impl Picker {
         if *b.first()? != b'{' {
             return None;
         }
-        let mut at = skip_space(b, 1);
-        let mut first = true;
+        let (mut at, mut byte) = solid(b, 1)?;
+        // An object may end at once; after a comma it may not.
+        let mut ends = byte == b'}';
         loop {
-            // A key, or the end of the object.
-            match *b.get(at)? {
-                b'"' => {}
-                b'}' if first => {
-                    // An empty object; handled as one that ends.
+            if ends {
+                // The end of this object, and perhaps of those around it.
+                loop {
                     at += 1;
-                    loop {
-                        if depth == 0 {
-                            return (at == b.len()).then_some(());
-                        }
-                        if level.array_end != 0 {
-                            at = skip_space(b, at);
-                            if at != level.array_end {
-                                return None; // a second element
-                            }
-                            at += 1;
-                        }
-                        depth -= 1;
-                        std::mem::swap(&mut level, &mut above[depth]);
-                        at = skip_space(b, at);
-                        match *b.get(at)? {
-                            b',' => {
-                                at = skip_space(b, at + 1);
-                                break;
-                            }
-                            b'}' => at += 1,
-                            _ => return None,
-                        }
+                    if depth == 0 {
+                        return (at == b.len()).then_some(());
                     }
-                    first = false;
-                    continue;
+                    if level.array_end != 0 {
+                        (at, _) = solid(b, at)?;
+                        if at != level.array_end {
+                            return None; // a second element
+                        }
+                        at += 1;
+                    }
+                    depth -= 1;
+                    std::mem::swap(&mut level, &mut above[depth]);
+                    (at, byte) = solid(b, at)?;
+                    match byte {
+                        b',' => break,
+                        b'}' => {}
+                        _ => return None,
+                    }
                 }
-                _ => return None,
+                (at, byte) = solid(b, at + 1)?;
             }
-            let (want, key_end) = self.nodes[level.node].key(record, at, &mut level.place)?;
-            at = skip_space(b, key_end + 1);
-            if *b.get(at)? != b':' {
+            if byte != b'"' {
                 return None;
             }
-            at = skip_space(b, at + 1);
+            let (want, key_end) = self.nodes[level.node].key(record, at, &mut level.place)?;
+            (at, byte) = solid(b, key_end + 1)?;
+            if byte != b':' {
+                return None;
+            }
+            (at, byte) = solid(b, at + 1)?;
             let value = at;
-            match *b.get(at)? {
+            match byte {
                 b'"' => {
                     let end = record.quote(at + 1)?;
                     match want {
                         Want::Skip => {}
-                        Want::Slot(slot) => fill(out, slot, &b[value..=end])?,
+                        Want::Slot(slot) => fill(out, slot, b.get(value..=end)?)?,
                         Want::Object(_) | Want::OnlyElement(_) => return None,
                     }
                     at = end + 1;
                 }
-                open @ (b'{' | b'[') => {
-                    while (record.tape.get(pair)?.open as usize) < value {
+                b'{' | b'[' => {
+                    let mut this = record.tape.get(pair)?;
+                    while (this.open as usize) < value {
                         pair += 1;
+                        this = record.tape.get(pair)?;
                     }
-                    let this = record.tape.get(pair)?;
                     let close = this.close as usize;
                     if this.open as usize != value || close <= value {
                         return None;
@@ -1300,15 +1458,12 @@ impl Picker {
                             fill(out, slot, b.get(value..=close)?)?;
                             None
                         }
-                        Want::Object(n) if open == b'{' => Some((n, 0, value + 1)),
-                        Want::OnlyElement(n) if open == b'[' => {
-                            let element = skip_space(b, value + 1);
-                            match *b.get(element)? {
-                                b'{' => Some((n, close, element + 1)),
-                                b']' => None,
-                                _ => return None,
-                            }
-                        }
+                        Want::Object(n) if byte == b'{' => Some((n, 0, value + 1)),
+                        Want::OnlyElement(n) if byte == b'[' => match solid(b, value + 1)? {
+                            (element, b'{') => Some((n, close, element + 1)),
+                            (_, b']') => None,
+                            _ => return None,
+                        },
                         Want::Object(_) | Want::OnlyElement(_) => return None,
                     };
                     if let Some((node, array_end, inside)) = inner {
@@ -1321,11 +1476,11 @@ impl Picker {
                         above[depth] = std::mem::replace(&mut level, Level { node: usize::from(node), place: 0, array_end });
                         depth += 1;
                         pair += if array_end == 0 { 1 } else { 2 };
-                        at = skip_space(b, inside);
-                        first = true;
+                        (at, byte) = solid(b, inside)?;
+                        ends = byte == b'}';
                         continue;
                     }
-                    pair = this.next as usize;
+                    pair = this.link as usize;
                     at = close + 1;
                 }
                 b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
@@ -1342,33 +1497,15 @@ impl Picker {
                 }
                 _ => return None,
             }
-            // After the value: a comma and the next key, or the end of this object and perhaps of those around it.
-            loop {
-                at = skip_space(b, at);
-                match *b.get(at)? {
-                    b',' => {
-                        at = skip_space(b, at + 1);
-                        first = false;
-                        break;
-                    }
-                    b'}' => {
-                        at += 1;
-                        if depth == 0 {
-                            return (at == b.len()).then_some(());
-                        }
-                        if level.array_end != 0 {
-                            at = skip_space(b, at);
-                            if at != level.array_end {
-                                return None; // a second element
-                            }
-                            at += 1;
-                        }
-                        depth -= 1;
-                        std::mem::swap(&mut level, &mut above[depth]);
-                    }
-                    _ => return None,
+            (at, byte) = solid(b, at)?;
+            ends = match byte {
+                b',' => {
+                    (at, byte) = solid(b, at + 1)?;
+                    false
                 }
-            }
+                b'}' => true,
+                _ => return None,
+            };
         }
     }
 }
@@ -1384,15 +1521,26 @@ fn fill<'a>(out: &mut [&'a [u8]], slot: u8, value: &'a [u8]) -> Option<()> {
 
 impl Node {
     /// What is wanted of the key whose opening quote is at `at`, and where its closing quote is.
-    #[inline]
+    #[inline(always)]
     fn key(&mut self, record: &Record<'_>, at: usize, place: &mut usize) -> Option<(Want, usize)> {
         let rest = record.bytes.get(at + 1..)?;
-        // As before, or one or two optional keys left out.
-        for ahead in 0..3 {
-            let Some((key, want)) = self.order.get(*place + ahead) else { break };
-            if rest.len() > key.len() && rest[key.len()] == b'"' && rest[..key.len()] == **key {
+        if let Some(key) = self.order.get(*place)
+            && key.begins(rest)
+        {
+            *place += 1;
+            return Some((key.want, at + key.bytes.len()));
+        }
+        self.other_key(record, at, rest, place)
+    }
+
+    /// Not the key of last time: one or two optional keys are left out, or it is new.
+    #[inline(never)]
+    fn other_key(&mut self, record: &Record<'_>, at: usize, rest: &[u8], place: &mut usize) -> Option<(Want, usize)> {
+        for ahead in 1..3 {
+            let Some(key) = self.order.get(*place + ahead) else { break };
+            if key.begins(rest) {
                 *place += ahead + 1;
-                return Some((*want, at + 1 + key.len()));
+                return Some((key.want, at + key.bytes.len()));
             }
         }
         self.learn(record, at, place)
@@ -1413,7 +1561,7 @@ impl Node {
                 *place = 0;
             }
             let here = (*place).min(self.order.len());
-            self.order.insert(here, (key.into(), want));
+            self.order.insert(here, Key::new(key, want));
             *place = here + 1;
         }
         Some((want, end))
@@ -1422,7 +1570,7 @@ impl Node {
 
 impl Record<'_> {
     /// The first quote at or after `at` that begins or ends a string.
-    #[inline]
+    #[inline(always)]
     fn quote(&self, at: usize) -> Option<usize> {
         let from = at + self.shift;
         let mut block = from / 64;
@@ -1436,39 +1584,83 @@ impl Record<'_> {
     }
 }
 
-/// The first byte at or after `at` that is not white space.
+/// The first byte at or after `at` that is not white space, and where it is.
 #[inline(always)]
-fn skip_space(b: &[u8], mut at: usize) -> usize {
-    if b.get(at).is_some_and(|c| *c > b' ') {
-        return at;
+fn solid(b: &[u8], at: usize) -> Option<(usize, u8)> {
+    match b.get(at) {
+        Some(byte) if *byte > b' ' => Some((at, *byte)),
+        _ => solid_after_space(b, at),
     }
-    while let Some(c) = b.get(at) {
-        match c {
+}
+
+fn solid_after_space(b: &[u8], mut at: usize) -> Option<(usize, u8)> {
+    loop {
+        match *b.get(at)? {
             b' ' => {
                 at += 1;
                 // Indentation: eight at a time.
-                while b.get(at..at + 8).is_some_and(|eight| eight == b"        ") {
+                while b.get(at..at + 8).and_then(|eight| eight.first_chunk::<8>()) == Some(b"        ") {
                     at += 8;
                 }
             }
             b'\n' | b'\r' | b'\t' => at += 1,
-            _ => break,
+            byte => return Some((at, byte)),
         }
     }
-    at
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Lenient values
 
 /// A text, however the source writes it: a string, or a number or a truth value in its place. `null` is none.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Text<'a>(pub(super) Option<Cow<'a, str>>);
+#[derive(Clone, Debug, Default)]
+pub(super) enum Text<'a> {
+    /// Not there.
+    #[default]
+    None,
+    /// As it was parsed.
+    Parsed(Cow<'a, str>),
+    /// As it was picked: a string's inside without any escape, of a record that is UTF-8. Most are never looked at, so
+    /// they become a `str` only when somebody does.
+    Picked(&'a [u8]),
+}
+
+impl PartialEq for Text<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
 
 impl<'a> Text<'a> {
     /// The text, unless it is not there or empty.
+    #[inline]
     pub(super) fn get(&self) -> Option<&str> {
-        self.0.as_deref().filter(|t| !t.is_empty())
+        let text = match self {
+            Text::None => return None,
+            Text::Parsed(text) => text.as_ref(),
+            Text::Picked(bytes) => std::str::from_utf8(bytes).ok()?,
+        };
+        if text.is_empty() { None } else { Some(text) }
+    }
+
+    /// Whether it is there and is this.
+    #[inline]
+    pub(super) fn is(&self, word: &str) -> bool {
+        match self {
+            Text::None => false,
+            Text::Parsed(text) => text.as_ref() == word,
+            Text::Picked(bytes) => *bytes == word.as_bytes(),
+        }
+    }
+
+    /// Whether there is nothing, or nothing in it.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Text::None => true,
+            Text::Parsed(text) => text.is_empty(),
+            Text::Picked(bytes) => bytes.is_empty(),
+        }
     }
 
     /// The text to keep, unless it is not there or empty.
@@ -1476,30 +1668,41 @@ impl<'a> Text<'a> {
         self.get().map(Cow::Borrowed)
     }
 
-    /// Reads a picked value. `None`: not a plain string or `null`; parse the record.
-    pub(super) fn picked(raw: &'a [u8]) -> Option<Text<'a>> {
+    /// The text itself, unless it is not there or empty.
+    pub(super) fn into_cow(self) -> Option<Cow<'a, str>> {
+        let text = match self {
+            Text::None => return None,
+            Text::Parsed(text) => text,
+            Text::Picked(bytes) => Cow::Borrowed(std::str::from_utf8(bytes).ok()?),
+        };
+        if text.is_empty() { None } else { Some(text) }
+    }
+
+    /// Reads a picked value of `record`. `None`: not a plain string or `null`; parse the record.
+    #[inline]
+    pub(super) fn picked(record: &Record<'_>, raw: &'a [u8]) -> Option<Text<'a>> {
         match raw {
-            [] | b"null" => Some(Text(None)),
+            [] | b"null" => Some(Text::None),
             [b'"', inner @ .., b'"'] => {
-                if memchr::memchr(b'\\', inner).is_some() {
-                    serde_json::from_slice::<String>(raw).ok().map(|t| Text(Some(Cow::Owned(t))))
+                if record.flags & BACKSLASH != 0 && memchr::memchr(b'\\', inner).is_some() {
+                    serde_json::from_slice::<String>(raw).ok().map(|t| Text::Parsed(Cow::Owned(t)))
                 } else {
-                    std::str::from_utf8(inner).ok().map(|t| Text(Some(Cow::Borrowed(t))))
+                    Some(Text::Picked(inner))
                 }
             }
             _ => None,
         }
     }
 
-    /// Reads a picked value that may be a whole number too.
-    pub(super) fn picked_number(raw: &'a [u8]) -> Option<Text<'a>> {
+    /// Reads a picked value of `record` that may be a whole number too.
+    #[inline]
+    pub(super) fn picked_number(record: &Record<'_>, raw: &'a [u8]) -> Option<Text<'a>> {
         match raw {
+            b"0" => Some(Text::Picked(raw)),
             // Up to 15 digits, so that no way of reading it can differ in the last one.
-            [b'1'..=b'9', rest @ ..] if rest.len() < 15 && rest.iter().all(u8::is_ascii_digit) => {
-                std::str::from_utf8(raw).ok().map(|t| Text(Some(Cow::Borrowed(t))))
-            }
+            [b'1'..=b'9', rest @ ..] if rest.len() < 15 && rest.iter().all(u8::is_ascii_digit) => Some(Text::Picked(raw)),
             [b'-' | b'0'..=b'9', ..] => None,
-            _ => Text::picked(raw),
+            _ => Text::picked(record, raw),
         }
     }
 }
@@ -1513,28 +1716,28 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
                 f.write_str("a text")
             }
             fn visit_borrowed_str<E>(self, v: &'de str) -> Result<Self::Value, E> {
-                Ok(Text(Some(Cow::Borrowed(v))))
+                Ok(Text::Parsed(Cow::Borrowed(v)))
             }
             fn visit_str<E>(self, v: &str) -> Result<Self::Value, E> {
-                Ok(Text(Some(Cow::Owned(v.to_owned()))))
+                Ok(Text::Parsed(Cow::Owned(v.to_owned())))
             }
             fn visit_string<E>(self, v: String) -> Result<Self::Value, E> {
-                Ok(Text(Some(Cow::Owned(v))))
+                Ok(Text::Parsed(Cow::Owned(v)))
             }
             fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Text(None))
+                Ok(Text::None)
             }
             fn visit_bool<E>(self, v: bool) -> Result<Self::Value, E> {
-                Ok(Text(Some(Cow::Borrowed(if v { "true" } else { "false" }))))
+                Ok(Text::Parsed(Cow::Borrowed(if v { "true" } else { "false" })))
             }
             fn visit_u64<E>(self, v: u64) -> Result<Self::Value, E> {
-                Ok(Text(Some(Cow::Owned(v.to_string()))))
+                Ok(Text::Parsed(Cow::Owned(v.to_string())))
             }
             fn visit_i64<E>(self, v: i64) -> Result<Self::Value, E> {
-                Ok(Text(Some(Cow::Owned(v.to_string()))))
+                Ok(Text::Parsed(Cow::Owned(v.to_string())))
             }
             fn visit_f64<E>(self, v: f64) -> Result<Self::Value, E> {
-                Ok(Text(Some(Cow::Owned(v.to_string()))))
+                Ok(Text::Parsed(Cow::Owned(v.to_string())))
             }
         }
         deserializer.deserialize_any(Visitor)
@@ -2014,7 +2217,8 @@ mod tests {
         #[test]
         fn classes_are_those_of_each_byte(bytes in proptest::collection::vec(0u8.., 64)) {
             let block: [u8; 64] = bytes.try_into().expect("64 bytes");
-            proptest::prop_assert_eq!(classify(&block), classify_bytewise(&block));
+            let level = Level::new();
+            proptest::prop_assert_eq!(dispatch!(level, simd => classify(simd, &block)), classify_bytewise(&block));
         }
 
         #[test]
@@ -2037,7 +2241,8 @@ mod tests {
             for (n, chunk) in text.as_bytes().chunks(64).enumerate() {
                 let mut block = [b' '; 64];
                 block[..chunk.len()].copy_from_slice(chunk);
-                let (index, _, _) = index_block(&block, &mut carry);
+                let level = Level::new();
+                let (index, _, _) = dispatch!(level, simd => index_block(simd, &block, &mut carry));
                 let mut bits = index.quote | index.bracket;
                 while bits != 0 {
                     got.push(n * 64 + bits.trailing_zeros() as usize);

@@ -143,7 +143,7 @@ fn pick<'a>(picker: &mut Picker, record: &Record<'a>) -> Option<Line<'a>> {
     if !picker.pick(record, &mut out) || !out[13].is_empty() {
         return None;
     }
-    let text = |i: usize| Text::picked(out[i]);
+    let text = |i: usize| Text::picked(record, out[i]);
     Some(Line {
         check: text(0)?,
         resource: Resource { id: text(1)?, kind: text(2)?, name: text(3)? },
@@ -155,8 +155,8 @@ fn pick<'a>(picker: &mut Picker, record: &Record<'a>) -> Option<Line<'a>> {
         title: text(9)?,
         message: text(10)?,
         control_refs: Raw(out[11]),
-        count: Text::picked_number(out[12])?,
-        aggregate: Text(None),
+        count: Text::picked_number(record, out[12])?,
+        aggregate: Text::None,
     })
 }
 
@@ -232,8 +232,7 @@ struct Ref<'a> {
 
 impl<'a> Ref<'a> {
     fn read(self) -> Option<ControlRef<'a>> {
-        let filled = |text: Text<'a>| text.0.filter(|t| !t.is_empty());
-        Some(ControlRef { framework: filled(self.framework)?, version: filled(self.version), id: filled(self.id)? })
+        Some(ControlRef { framework: self.framework.into_cow()?, version: self.version.into_cow(), id: self.id.into_cow()? })
     }
 }
 
@@ -250,8 +249,10 @@ impl<'de: 'a, 'a> Deserialize<'de> for FieldMap<'a> {
             }
             fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut fields = Fields::default();
-                while let Some((Text(Some(name)), Text(value))) = map.next_entry::<Text<'de>, Text<'de>>()? {
-                    fields.set(name, value.unwrap_or_default());
+                while let Some((name, value)) = map.next_entry::<Text<'de>, Text<'de>>()? {
+                    if let (Some(name), Some(value)) = (name.into_cow(), value.into_cow()) {
+                        fields.set(name, value);
+                    }
                 }
                 Ok(FieldMap(fields))
             }

@@ -335,8 +335,8 @@ fn pick<'a>(picker: &mut Picker, record: &Record<'a>) -> Option<Event<'a>> {
     if !picker.pick(record, &mut out) {
         return None;
     }
-    let text = |i: usize| Text::picked(out[i]);
-    let number = |i: usize| Text::picked_number(out[i]);
+    let text = |i: usize| Text::picked(record, out[i]);
+    let number = |i: usize| Text::picked_number(record, out[i]);
     // An event without a class may be Prowler v3's; one without a resource may have the old single one.
     if out[0].is_empty() || out[18..=26].iter().all(|v| v.is_empty()) {
         return None;
@@ -384,7 +384,7 @@ fn pick<'a>(picker: &mut Picker, record: &Record<'a>) -> Option<Event<'a>> {
             requirements: Raw(out[39]),
             checks: Raw(out[40]),
         },
-        v3_check: Text(None),
+        v3_check: Text::None,
     })
 }
 
