@@ -329,8 +329,9 @@ struct Window<'r> {
     buf: Vec<u8>,
     pos: usize,
     end: usize,
-    /// Bytes of the document before `buf[0]`, and lines before `buf[counted]`.
+    /// Bytes of the document before `buf[0]`.
     base: u64,
+    /// Lines that ended before `buf[counted]`.
     lines: u64,
     counted: usize,
     ended: bool,
@@ -357,15 +358,13 @@ impl<'r> Window<'r> {
         }
     }
 
+    /// Where `pos` is. Counts only the lines since it was last asked: it is asked for every record.
     fn position(&mut self) -> Position {
-        self.count_lines();
+        if self.counted < self.pos {
+            self.lines += memchr::memchr_iter(b'\n', &self.buf[self.counted..self.pos]).count() as u64;
+            self.counted = self.pos;
+        }
         Position { record: 0, line: self.lines + 1, offset: self.base + self.pos as u64 }
-    }
-
-    /// Counts the lines up to `pos`, each byte once: asked of every record, it must not look at those before it again.
-    fn count_lines(&mut self) {
-        self.lines += memchr::memchr_iter(b'\n', &self.buf[self.counted.min(self.pos)..self.pos]).count() as u64;
-        self.counted = self.pos;
     }
 
     /// Reads on. False at the document's end.
@@ -374,7 +373,8 @@ impl<'r> Window<'r> {
             return Ok(false);
         }
         if self.pos > 0 && (self.pos == self.end || self.buf.len() - self.end < BLOCK / 2) {
-            self.count_lines();
+            self.position();
+            self.counted = 0;
             self.base += self.pos as u64;
             self.buf.copy_within(self.pos..self.end, 0);
             self.end -= self.pos;
@@ -642,6 +642,9 @@ fn inside(wrapper: &[&str], path: &str) -> bool {
 
 /// Whether the object has the first step of some wrapper's path among its members.
 fn has_wrapper(object: &[u8], shape: Shape<'_>, depth: usize) -> bool {
+    if shape.wrappers.is_empty() {
+        return false;
+    }
     members(object, depth).any(|(name, value)| {
         shape.wrappers.iter().any(|w| w[0] == name && (w.len() > 1 || value.first().is_some_and(|b| matches!(b, b'[' | b'n'))))
     })
