@@ -69,7 +69,7 @@ pub(super) fn read(input: &mut dyn BufRead, ctx: &Context<'_>, sink: &mut dyn Si
         }
         Part::Record(record, wrapper) => {
             policy.has_list = true;
-            if wrapper.is_none() && policy.name.is_empty() {
+            if policy.name.is_empty() {
                 if record.get("c7n:MatchedFilters").is_none() {
                     return place.strange(&record, "`c7n:MatchedFilters`");
                 }
@@ -146,7 +146,7 @@ fn looks_matched(record: &Value) -> bool {
 }
 
 fn learn(metadata: &Value, policy: &mut Policy, place: &mut Place<'_>) -> Flow {
-    let Some(name) = text(metadata, "policy.name") else { return place.strange(metadata, "`policy.name`") };
+    let Some(name) = text(metadata, "policy.name").filter(|n| !n.is_empty()) else { return place.strange(metadata, "`policy.name`") };
     place.recognise();
     policy.known = true;
     policy.name = name.into_owned();

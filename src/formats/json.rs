@@ -996,9 +996,10 @@ impl<'i, 'c> Reader<'i, 'c> {
             while let Some(i) = memchr::memchr2(b'\n', b',', &text[at..]) {
                 let sign = at + i;
                 at = sign + 1;
-                let gap = text[at..].iter().take_while(|b| b.is_ascii_whitespace()).count();
+                // Behind a line's end the bracket stands at once: to look on from each of many would take their square.
+                let gap = if text[sign] == b'\n' { 0 } else { text[at..].iter().take_while(|b| b.is_ascii_whitespace()).count() };
                 let opens = text.get(at + gap) == Some(&b'{');
-                if opens && (text[sign] == b'\n' && gap == 0 || text[sign] == b',' && text[..sign].trim_ascii_end().ends_with(b"}")) {
+                if opens && (text[sign] == b'\n' || text[sign] == b',' && text[..sign].trim_ascii_end().ends_with(b"}")) {
                     return Some(at + gap);
                 }
             }

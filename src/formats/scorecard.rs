@@ -60,7 +60,7 @@ fn result(pull: &mut Pull<'_>, out: &mut Out<'_, '_>) -> Result<(), Halt> {
         keys.note(key);
         match key {
             "date" => repository.at = time::parse(&pull.text()?),
-            "repo" => repository.name = Some(pull.read::<Named>()?.unwrap_or_default().name),
+            "repo" => repository.name = pull.read::<Named>()?.map(|r| r.name).filter(|n| !n.is_empty()),
             "scorecard" => {
                 let version = pull.read::<Named>()?.unwrap_or_default().version;
                 scanner = Some(ScannerInfo { name: "Scorecard".to_owned(), version, rule_set: String::new() });
