@@ -46,7 +46,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("jsonpath_rust", &["formats"]),
     ("quick_xml", &["formats"]),
     ("csv", &["formats"]),
-    ("wide", &["formats"]),
+    // The widest vectors the processor has, found at run time, without unsafe code of ours.
+    ("fearless_simd", &["formats"]),
     ("rustix", &["collectors"]),
     ("rusqlite", &["ledger"]),
     ("askama", &["report"]),
@@ -54,8 +55,6 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
     ("comfy_table", &["cli"]),
-    // Problems are found in config and shown by cli.
-    ("miette", &["config", "cli"]),
     ("strsim", &["config"]),
     // `anyhow` is for those who read an error, `thiserror` for those who match on it.
     ("anyhow", &["app", "cli"]),
@@ -65,6 +64,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tokio_util", &["app", "cli", "collectors", "serve"]),
     // The provider is installed by the first line of main; collectors and serve build their own configurations.
     ("rustls", &["main", "collectors", "serve"]),
+    ("tokio_rustls", &["serve"]),
+    // Passwords of `--web.config.file`.
+    ("bcrypt", &["serve"]),
     // Not for pure rooms, but one: `auto` must say what it took a document for, and its result has no place for it.
     ("tracing", &["app", "cli", "collectors", "serve", "ledger", "formats"]),
     ("tracing_subscriber", &["cli"]),
@@ -74,7 +76,6 @@ const OWNERS: &[(&str, &[&str])] = &[
     // Decoding what came, encoding what goes.
     ("flate2", &["collectors", "exposition", "serve"]),
     ("ruzstd", &["collectors"]),
-    ("glob", &["collectors"]),
     // Spooled documents, pushed ones among them; the temporary directories of the demo and of `gate`.
     ("tempfile", &["collectors", "serve", "app", "cli"]),
     // A secret is a type that prints `***` (law 14).
@@ -82,8 +83,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     // Instants are domain's; formats reads the many ways scanners write them, collectors those of files and
     // HTTP, config those of waivers; clock asks.
     ("jiff", &["domain", "formats", "collectors", "config", "clock"]),
-    // Digests: of evidence (collectors, app), of configuration (config), of the chain (ledger).
-    ("sha2", &["ledger", "config", "app", "collectors"]),
+    // Digests: of evidence (collectors, app), of configuration (config), of the chain (ledger), of credentials that were
+    // right once (serve).
+    ("sha2", &["ledger", "config", "app", "collectors", "serve"]),
     ("hex", &["ledger", "config", "app", "collectors"]),
     ("base64", &["collectors", "serve", "formats"]),
     // Patterns of the operator, checked when read and used when matching.
