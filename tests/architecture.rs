@@ -37,6 +37,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("hyper", &["serve"]),
     ("hyper_util", &["serve"]),
     ("http_body_util", &["serve"]),
+    ("tokio_rustls", &["serve"]),
+    ("bcrypt", &["serve"]),
     ("reqwest", &["collectors"]),
     ("moka", &["collectors"]),
     ("backon", &["collectors"]),
@@ -46,7 +48,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("jsonpath_rust", &["formats"]),
     ("quick_xml", &["formats"]),
     ("csv", &["formats"]),
-    ("wide", &["formats"]),
+    ("fearless_simd", &["formats"]),
     ("rustix", &["collectors"]),
     ("rusqlite", &["ledger"]),
     ("askama", &["report"]),
@@ -56,7 +58,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("comfy_table", &["cli"]),
     // Problems are found in config and shown by cli.
     ("miette", &["config", "cli"]),
-    ("strsim", &["config"]),
+    // "did you mean …", wherever somebody wrote a name.
+    ("strsim", &["config", "cli"]),
     // `anyhow` is for those who read an error, `thiserror` for those who match on it.
     ("anyhow", &["app", "cli"]),
     ("thiserror", &[]),
@@ -82,8 +85,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     // Instants are domain's; formats reads the many ways scanners write them, collectors those of files and
     // HTTP, config those of waivers; clock asks.
     ("jiff", &["domain", "formats", "collectors", "config", "clock"]),
-    // Digests: of evidence (collectors, app), of configuration (config), of the chain (ledger).
-    ("sha2", &["ledger", "config", "app", "collectors"]),
+    // Digests: of evidence (collectors, app), of configuration (config), of the chain (ledger), of what a browser holds (serve).
+    ("sha2", &["ledger", "config", "app", "collectors", "serve"]),
     ("hex", &["ledger", "config", "app", "collectors"]),
     ("base64", &["collectors", "serve", "formats"]),
     // Patterns of the operator, checked when read and used when matching.
