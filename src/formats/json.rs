@@ -113,6 +113,7 @@ struct Classes {
     bracket: u64,
     control: u64,
     high: u64,
+    line_breaks: u64,
 }
 
 /// Compiled for each level of vector instructions that the processor may have (AVX-512, AVX2, SSE, NEON), chosen at run
@@ -129,6 +130,7 @@ fn classify<S: Simd>(simd: S, block: &[u8; 64]) -> Classes {
         bracket: is(folded, b'{') | is(folded, b'}'),
         control: v.simd_lt(u8x64::splat(simd, 0x20)).to_bitmask(),
         high: v.simd_ge(u8x64::splat(simd, 0x80)).to_bitmask(),
+        line_breaks: is(v, b'\n'),
     }
 }
 
@@ -143,6 +145,7 @@ fn classify_bytewise(block: &[u8; 64]) -> Classes {
         classes.bracket |= bit(matches!(byte, b'{' | b'}' | b'[' | b']'));
         classes.control |= bit(*byte < 0x20);
         classes.high |= bit(*byte >= 0x80);
+        classes.line_breaks |= bit(*byte == b'\n');
     }
     classes
 }
@@ -163,6 +166,18 @@ struct Block {
     bracket: u64,
 }
 
+/// What else is known of the 64 bytes.
+#[derive(Clone, Copy, Debug)]
+struct Note {
+    /// [`HIGH`], [`CONTROL`], [`BACKSLASH`].
+    flags: u8,
+    /// Line breaks, or [`UNCOUNTED`].
+    lines: u8,
+}
+
+/// The block's line breaks were never counted: something broken was passed over.
+const UNCOUNTED: u8 = u8::MAX;
+
 /// In the block stands a byte beyond ASCII.
 const HIGH: u8 = 1;
 /// In the block stands a control character inside a string.
@@ -172,15 +187,15 @@ const BACKSLASH: u8 = 4;
 
 /// Indexes as many whole blocks as `blocks` has room for. Ends early after one with a control character in a string:
 /// gives the number of blocks done, and where such characters are in the last of them.
-fn index_blocks(level: Level, bytes: &[u8], carry: &mut Carry, blocks: &mut [Block], flags: &mut [u8]) -> (usize, u64) {
+fn index_blocks(level: Level, bytes: &[u8], carry: &mut Carry, blocks: &mut [Block], notes: &mut [Note]) -> (usize, u64) {
     #[inline(always)]
-    fn run<S: Simd>(simd: S, bytes: &[u8], carry: &mut Carry, blocks: &mut [Block], flags: &mut [u8]) -> (usize, u64) {
+    fn run<S: Simd>(simd: S, bytes: &[u8], carry: &mut Carry, blocks: &mut [Block], notes: &mut [Note]) -> (usize, u64) {
         let mut at = *carry;
         let mut done = 0;
         let mut found = 0;
-        for ((bytes, block), flag) in bytes.as_chunks::<64>().0.iter().zip(blocks).zip(flags) {
+        for ((bytes, block), note) in bytes.as_chunks::<64>().0.iter().zip(blocks).zip(notes) {
             let control;
-            (*block, *flag, control) = index_block(simd, bytes, &mut at);
+            (*block, *note, control) = index_block(simd, bytes, &mut at);
             done += 1;
             if control != 0 {
                 found = control;
@@ -190,11 +205,11 @@ fn index_blocks(level: Level, bytes: &[u8], carry: &mut Carry, blocks: &mut [Blo
         *carry = at;
         (done, found)
     }
-    dispatch!(level, simd => run(simd, bytes, carry, blocks, flags))
+    dispatch!(level, simd => run(simd, bytes, carry, blocks, notes))
 }
 
 #[inline(always)]
-fn index_block<S: Simd>(simd: S, bytes: &[u8; 64], carry: &mut Carry) -> (Block, u8, u64) {
+fn index_block<S: Simd>(simd: S, bytes: &[u8; 64], carry: &mut Carry) -> (Block, Note, u64) {
     let c = classify(simd, bytes);
     let mut quote = c.quote;
     if (c.backslash | carry.escaped) != 0 {
@@ -212,7 +227,9 @@ fn index_block<S: Simd>(simd: S, bytes: &[u8; 64], carry: &mut Carry) -> (Block,
     carry.in_string = if inside >> 63 == 1 { u64::MAX } else { 0 };
     let control = c.control & inside;
     let flags = u8::from(c.high != 0) * HIGH | u8::from(control != 0) * CONTROL | u8::from(c.backslash != 0) * BACKSLASH;
-    (Block { quote, bracket: c.bracket & !inside }, flags, control)
+    #[expect(clippy::cast_possible_truncation, reason = "at most 64")]
+    let lines = c.line_breaks.count_ones() as u8;
+    (Block { quote, bracket: c.bracket & !inside }, Note { flags, lines }, control)
 }
 
 /// The bytes that a backslash escapes: each backslash that is not escaped itself takes the byte after it.
@@ -257,7 +274,7 @@ pub(super) struct Record<'a> {
     /// Its brackets.
     tape: &'a [Bracket],
     flags: u8,
-    block_flags: &'a [u8],
+    notes: &'a [Note],
     /// False if the tape is cut off.
     whole_tape: bool,
     number: u64,
@@ -284,8 +301,8 @@ impl<'a> Record<'a> {
             return true;
         }
         let mut from = 0;
-        while let Some(first) = self.block_flags[from..].iter().position(|f| f & HIGH != 0).map(|i| from + i) {
-            let end = self.block_flags[first..].iter().position(|f| f & HIGH == 0).map_or(self.block_flags.len(), |i| first + i);
+        while let Some(first) = self.notes[from..].iter().position(|note| note.flags & HIGH != 0).map(|i| from + i) {
+            let end = self.notes[first..].iter().position(|note| note.flags & HIGH == 0).map_or(self.notes.len(), |i| first + i);
             let bytes = &self.bytes[(first * 64).saturating_sub(self.shift)..(end * 64 - self.shift).min(self.bytes.len())];
             if std::str::from_utf8(bytes).is_err() {
                 return false;
@@ -293,6 +310,15 @@ impl<'a> Record<'a> {
             from = end;
         }
         true
+    }
+
+    /// Whether a part of the record touches a block with a backslash.
+    fn may_have_backslash(&self, part: &[u8]) -> bool {
+        let at = part.as_ptr().addr().wrapping_sub(self.bytes.as_ptr().addr()).wrapping_add(self.shift);
+        match self.notes.get(at / 64..=(at + part.len()) / 64) {
+            Some(notes) => notes.iter().any(|note| note.flags & BACKSLASH != 0),
+            None => true,
+        }
     }
 
     /// Deserialises it, all of its grammar checked.
@@ -379,7 +405,7 @@ pub(super) struct Reader<'i, 'c> {
 
     level: Level,
     blocks: Vec<Block>,
-    flags: Vec<u8>,
+    notes: Vec<Note>,
     carry: Carry,
     /// The first byte that counts in the next block to be indexed; bytes before it are a broken record's.
     resume: usize,
@@ -458,7 +484,7 @@ impl<'i, 'c> Reader<'i, 'c> {
             lines: 0,
             level: Level::new(),
             blocks: Vec::new(),
-            flags: Vec::new(),
+            notes: Vec::new(),
             carry: Carry::default(),
             resume: 0,
             line_break: None,
@@ -546,8 +572,8 @@ impl<'i, 'c> Reader<'i, 'c> {
             blocks: &self.blocks[first..=last],
             shift: from % 64,
             tape: &self.tape,
-            flags: self.flags[first..=last].iter().fold(0, |all, f| all | f),
-            block_flags: &self.flags[first..=last],
+            flags: self.notes[first..=last].iter().fold(0, |all, note| all | note.flags),
+            notes: &self.notes[first..=last],
             whole_tape: self.whole_tape,
             number: self.number,
             offset: self.base + from as u64,
@@ -981,7 +1007,7 @@ impl<'i, 'c> Reader<'i, 'c> {
         // The beginning of a record may straddle the end of what was read.
         self.gap_from = self.len.saturating_sub(256).max(from);
         self.blocks.truncate(self.gap_from / 64);
-        self.flags.truncate(self.gap_from / 64);
+        self.notes.truncate(self.gap_from / 64);
         self.block = self.blocks.len();
         self.pending = 0;
         self.fill(report, sink);
@@ -1033,10 +1059,10 @@ impl<'i, 'c> Reader<'i, 'c> {
     fn restart(&mut self, at: usize) {
         let first = at / 64;
         self.blocks.truncate(first);
-        self.flags.truncate(first);
+        self.notes.truncate(first);
         // Blocks before it may never have been indexed; nobody will ask for them.
         self.blocks.resize(first, Block::default());
-        self.flags.resize(first, 0);
+        self.notes.resize(first, Note { flags: 0, lines: UNCOUNTED });
         self.block = first;
         self.pending = 0;
         self.carry = Carry::default();
@@ -1055,13 +1081,13 @@ impl<'i, 'c> Reader<'i, 'c> {
         let until = whole.min(first + self.window);
         self.window = (self.window * 2).min(WINDOW / 64);
         self.blocks.resize(until, Block::default());
-        self.flags.resize(until, 0);
+        self.notes.resize(until, Note { flags: 0, lines: UNCOUNTED });
         let mut next = first;
         while next < until && self.line_break.is_none() {
             let at = next * 64;
             let (done, control) = if at >= self.resume && at + 64 <= self.len {
                 let end = until.min(self.len / 64);
-                index_blocks(self.level, &self.buf[at..end * 64], &mut self.carry, &mut self.blocks[next..end], &mut self.flags[next..end])
+                index_blocks(self.level, &self.buf[at..end * 64], &mut self.carry, &mut self.blocks[next..end], &mut self.notes[next..end])
             } else {
                 // The document's end, or the block in which reading is taken up again.
                 let mut bytes = [b' '; 64];
@@ -1069,7 +1095,9 @@ impl<'i, 'c> Reader<'i, 'c> {
                 let to = self.len.min(at + 64).max(from);
                 bytes[from - at..to - at].copy_from_slice(&self.buf[from..to]);
                 let n = next..next + 1;
-                index_blocks(self.level, &bytes, &mut self.carry, &mut self.blocks[n.clone()], &mut self.flags[n])
+                let done = index_blocks(self.level, &bytes, &mut self.carry, &mut self.blocks[n.clone()], &mut self.notes[n]);
+                self.notes[next].lines = UNCOUNTED;
+                done
             };
             next += done;
             if control != 0 {
@@ -1081,7 +1109,7 @@ impl<'i, 'c> Reader<'i, 'c> {
                     let block = &mut self.blocks[next - 1];
                     *block = Block { quote: block.quote & below, bracket: block.bracket & below };
                     self.blocks.truncate(next);
-                    self.flags.truncate(next);
+                    self.notes.truncate(next);
                 }
             }
         }
@@ -1161,21 +1189,28 @@ impl<'i, 'c> Reader<'i, 'c> {
         }
     }
 
+    /// Line breaks in the first `n` blocks of the buffer.
+    fn lines_of(&self, n: usize) -> u64 {
+        let known = n.min(self.notes.len());
+        let of = |(i, note): (usize, &Note)| {
+            if note.lines == UNCOUNTED { count_lines(&self.buf[i * 64..(i * 64 + 64).min(self.len)]) } else { u64::from(note.lines) }
+        };
+        self.notes[..known].iter().enumerate().map(of).sum::<u64>() + count_lines(&self.buf[known * 64..n * 64])
+    }
+
     /// Drops the first `n` bytes, a multiple of 64, of the buffer.
     fn shift(&mut self, n: usize) {
         if n == 0 {
             return;
         }
-        let counted = self.mark.0.min(n);
-        self.lines =
-            if self.mark.0 <= n { self.mark.1 + count_lines(&self.buf[counted..n]) } else { self.lines + count_lines(&self.buf[..n]) };
+        self.lines += self.lines_of(n / 64);
         self.mark = if self.mark.0 <= n { (0, self.lines) } else { (self.mark.0 - n, self.mark.1) };
         self.buf.copy_within(n..self.len, 0);
         self.len -= n;
         self.base += n as u64;
         let blocks = (n / 64).min(self.blocks.len());
         self.blocks.drain(..blocks);
-        self.flags.drain(..blocks);
+        self.notes.drain(..blocks);
         self.block -= blocks.min(self.block);
         self.gap_from = self.gap_from.saturating_sub(n);
         self.resume = self.resume.saturating_sub(n);
@@ -1684,7 +1719,7 @@ impl<'a> Text<'a> {
         match raw {
             [] | b"null" => Some(Text::None),
             [b'"', inner @ .., b'"'] => {
-                if record.flags & BACKSLASH != 0 && memchr::memchr(b'\\', inner).is_some() {
+                if record.flags & BACKSLASH != 0 && record.may_have_backslash(raw) && memchr::memchr(b'\\', inner).is_some() {
                     serde_json::from_slice::<String>(raw).ok().map(|t| Text::Parsed(Cow::Owned(t)))
                 } else {
                     Some(Text::Picked(inner))

@@ -65,10 +65,10 @@ pub(super) fn read_by(input: &mut dyn BufRead, ctx: &Context<'_>, sink: &mut dyn
                 }
             },
         };
-        let flow = if event.class_uid.get().is_some() {
+        let flow = if !event.class_uid.is_empty() {
             strangers.known(&mut report, sink);
             run.event(&event, &record, &mut report, sink)
-        } else if event.v3_check.get().is_some() {
+        } else if !event.v3_check.is_empty() {
             strangers.known(&mut report, sink);
             match record.parse::<V3<'_>>() {
                 Ok(v3) => run.v3(&v3, &record, &mut report, sink),
@@ -496,7 +496,9 @@ impl Run<'_, '_> {
             report.problem(sink, ProblemKind::Incomplete, record.position(), message);
             return Flow::More;
         };
-        self.note_scanner(product.name.get().unwrap_or_default(), product.version.get().unwrap_or_default());
+        if self.scanner.is_none() {
+            self.note_scanner(product.name.get().unwrap_or_default(), product.version.get().unwrap_or_default());
+        }
 
         let parts = if class == "2003" {
             (event.compliance.standards.0, event.compliance.requirements.0)
@@ -625,7 +627,7 @@ impl Run<'_, '_> {
     }
 
     fn note_scanner(&mut self, name: &str, version: &str) {
-        if self.scanner.is_none() && !name.is_empty() {
+        if !name.is_empty() {
             self.scanner = Some(ScannerInfo { name: name.to_owned(), version: version.to_owned(), rule_set: String::new() });
         }
     }
@@ -727,6 +729,9 @@ fn compliance_result(event: &Event<'_>) -> CheckResult {
 }
 
 fn lifecycle(word: &Text<'_>, id: &Text<'_>) -> Lifecycle {
+    if word.is("New") {
+        return Lifecycle::Active;
+    }
     match word.get() {
         Some(word) if word.eq_ignore_ascii_case("suppressed") => Lifecycle::Suppressed,
         Some(word) if word.eq_ignore_ascii_case("archived") || word.eq_ignore_ascii_case("deleted") => Lifecycle::Inactive,
