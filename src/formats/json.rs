@@ -1407,12 +1407,16 @@ impl Picker {
 
     /// Fills `out`, one value a path, each as it stands in the record (strings with their quotes); empty if it is not there.
     /// False: this record is not for the picker (it is not plain enough, or broken); parse it.
-    pub(super) fn pick<'a>(&mut self, record: &Record<'a>, out: &mut [&'a [u8]]) -> bool {
-        out.fill(&[]);
-        out.len() >= self.slots && record.whole_tape && record.flags & CONTROL == 0 && record.is_utf8() && self.walk(record, out).is_some()
+    pub(super) fn pick<'a>(&mut self, record: &Record<'a>, out: &mut [&'a str]) -> bool {
+        out.fill("");
+        if out.len() < self.slots || !record.whole_tape || record.flags & CONTROL != 0 {
+            return false;
+        }
+        // Once for the whole record: cheaper than for each value, and every byte is to be checked anyway.
+        std::str::from_utf8(record.bytes).is_ok_and(|text| self.walk(record, text, out).is_some())
     }
 
-    fn walk<'a>(&mut self, record: &Record<'a>, out: &mut [&'a [u8]]) -> Option<()> {
+    fn walk<'a>(&mut self, record: &Record<'a>, text: &'a str, out: &mut [&'a str]) -> Option<()> {
         struct Level {
             node: usize,
             place: usize,
@@ -1472,7 +1476,7 @@ impl Picker {
                     let end = record.quote(at + 1)?;
                     match want {
                         Want::Skip => {}
-                        Want::Slot(slot) => fill(out, slot, b.get(value..=end)?)?,
+                        Want::Slot(slot) => fill(out, slot, text.get(value..=end)?)?,
                         Want::Object(_) | Want::OnlyElement(_) => return None,
                     }
                     at = end + 1;
@@ -1490,7 +1494,7 @@ impl Picker {
                     let inner = match want {
                         Want::Skip => None,
                         Want::Slot(slot) => {
-                            fill(out, slot, b.get(value..=close)?)?;
+                            fill(out, slot, text.get(value..=close)?)?;
                             None
                         }
                         Want::Object(n) if byte == b'{' => Some((n, 0, value + 1)),
@@ -1522,11 +1526,11 @@ impl Picker {
                     while !matches!(*b.get(at)?, b',' | b'}' | b' ' | b'\n' | b'\r' | b'\t') {
                         at += 1;
                     }
-                    let scalar = &b[value..at];
+                    let scalar = text.get(value..at)?;
                     match want {
                         Want::Skip => {}
                         Want::Slot(slot) => fill(out, slot, scalar)?,
-                        Want::Object(_) | Want::OnlyElement(_) if scalar == b"null" => {}
+                        Want::Object(_) | Want::OnlyElement(_) if scalar == "null" => {}
                         Want::Object(_) | Want::OnlyElement(_) => return None,
                     }
                 }
@@ -1545,7 +1549,7 @@ impl Picker {
     }
 }
 
-fn fill<'a>(out: &mut [&'a [u8]], slot: u8, value: &'a [u8]) -> Option<()> {
+fn fill<'a>(out: &mut [&'a str], slot: u8, value: &'a str) -> Option<()> {
     let place = out.get_mut(usize::from(slot))?;
     if !place.is_empty() {
         return None; // the key stands there twice
@@ -1655,9 +1659,8 @@ pub(super) enum Text<'a> {
     None,
     /// As it was parsed.
     Parsed(Cow<'a, str>),
-    /// As it was picked: a string's inside without any escape, of a record that is UTF-8. Most are never looked at, so
-    /// they become a `str` only when somebody does.
-    Picked(&'a [u8]),
+    /// As it was picked: a string's inside without any escape, or a plain number.
+    Picked(&'a str),
 }
 
 impl PartialEq for Text<'_> {
@@ -1673,7 +1676,7 @@ impl<'a> Text<'a> {
         let text = match self {
             Text::None => return None,
             Text::Parsed(text) => text.as_ref(),
-            Text::Picked(bytes) => std::str::from_utf8(bytes).ok()?,
+            Text::Picked(text) => text,
         };
         if text.is_empty() { None } else { Some(text) }
     }
@@ -1684,7 +1687,7 @@ impl<'a> Text<'a> {
         match self {
             Text::None => false,
             Text::Parsed(text) => text.as_ref() == word,
-            Text::Picked(bytes) => *bytes == word.as_bytes(),
+            Text::Picked(text) => *text == word,
         }
     }
 
@@ -1694,7 +1697,7 @@ impl<'a> Text<'a> {
         match self {
             Text::None => true,
             Text::Parsed(text) => text.is_empty(),
-            Text::Picked(bytes) => bytes.is_empty(),
+            Text::Picked(text) => text.is_empty(),
         }
     }
 
@@ -1708,31 +1711,27 @@ impl<'a> Text<'a> {
         let text = match self {
             Text::None => return None,
             Text::Parsed(text) => text,
-            Text::Picked(bytes) => Cow::Borrowed(std::str::from_utf8(bytes).ok()?),
+            Text::Picked(text) => Cow::Borrowed(text),
         };
         if text.is_empty() { None } else { Some(text) }
     }
 
     /// Reads a picked value of `record`. `None`: not a plain string or `null`; parse the record.
     #[inline]
-    pub(super) fn picked(record: &Record<'_>, raw: &'a [u8]) -> Option<Text<'a>> {
-        match raw {
-            [] | b"null" => Some(Text::None),
-            [b'"', inner @ .., b'"'] => {
-                if record.flags & BACKSLASH != 0 && record.may_have_backslash(raw) && memchr::memchr(b'\\', inner).is_some() {
-                    serde_json::from_slice::<String>(raw).ok().map(|t| Text::Parsed(Cow::Owned(t)))
-                } else {
-                    Some(Text::Picked(inner))
-                }
-            }
-            _ => None,
+    pub(super) fn picked(record: &Record<'_>, raw: &'a str) -> Option<Text<'a>> {
+        let Some(inner) = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+            return (raw.is_empty() || raw == "null").then_some(Text::None);
+        };
+        if record.flags & BACKSLASH != 0 && record.may_have_backslash(raw.as_bytes()) && inner.contains('\\') {
+            return serde_json::from_str::<String>(raw).ok().map(|t| Text::Parsed(Cow::Owned(t)));
         }
+        Some(Text::Picked(inner))
     }
 
     /// Reads a picked value of `record` that may be a whole number too.
     #[inline]
-    pub(super) fn picked_number(record: &Record<'_>, raw: &'a [u8]) -> Option<Text<'a>> {
-        match raw {
+    pub(super) fn picked_number(record: &Record<'_>, raw: &'a str) -> Option<Text<'a>> {
+        match raw.as_bytes() {
             b"0" => Some(Text::Picked(raw)),
             // Up to 15 digits, so that no way of reading it can differ in the last one.
             [b'1'..=b'9', rest @ ..] if rest.len() < 15 && rest.iter().all(u8::is_ascii_digit) => Some(Text::Picked(raw)),
@@ -1781,18 +1780,18 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 
 /// A part of a record that is not looked into yet, as it stands there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Raw<'a>(pub(super) &'a [u8]);
+pub(super) struct Raw<'a>(pub(super) &'a str);
 
 impl<'a> Raw<'a> {
     /// Reads it; `None` if it is not there, `null`, or something else.
     pub(super) fn read<T: Deserialize<'a>>(self) -> Option<T> {
-        if self.0.is_empty() || self.0 == b"null" { None } else { serde_json::from_slice(self.0).ok() }
+        if self.0.is_empty() || self.0 == "null" { None } else { serde_json::from_str(self.0).ok() }
     }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <&'de serde_json::value::RawValue>::deserialize(deserializer).map(|raw| Raw(raw.get().as_bytes()))
+        <&'de serde_json::value::RawValue>::deserialize(deserializer).map(|raw| Raw(raw.get()))
     }
 }
 
@@ -1849,7 +1848,7 @@ pub(super) fn nullable<'de, D: serde::Deserializer<'de>, T: Deserialize<'de> + D
 /// Remembers what the parts of a record that are the same for every resource of a check were read as.
 #[derive(Debug)]
 pub(super) struct Memo<T> {
-    entries: hashbrown::HashMap<Box<str>, (Box<[u8]>, Box<[u8]>, T), foldhash::fast::RandomState>,
+    entries: hashbrown::HashMap<Box<str>, (Box<str>, Box<str>, T), foldhash::fast::RandomState>,
     bytes: usize,
     other: Option<T>,
 }
@@ -1864,7 +1863,7 @@ impl<T> Memo<T> {
 
     /// What `parts` of `check` were read as; `read` is asked only if they are not what they were last time.
     /// `None`: `read` could not.
-    pub(super) fn get(&mut self, check: &str, parts: (&[u8], &[u8]), read: impl FnOnce() -> Option<T>) -> Option<&T> {
+    pub(super) fn get(&mut self, check: &str, parts: (&str, &str), read: impl FnOnce() -> Option<T>) -> Option<&T> {
         let known = self.entries.get(check).is_some_and(|(a, b, _)| (&**a, &**b) == parts);
         if !known {
             let value = read()?;
@@ -1881,6 +1880,13 @@ impl<T> Memo<T> {
         }
         self.entries.get(check).map(|(_, _, value)| value)
     }
+}
+
+/// The vector, emptied, for things of another lifetime: its room is used again for the next record. (The standard library
+/// collects in place where the layouts are the same; if it did not, this would only be slower.)
+pub(super) fn recycle<A, B>(mut vec: Vec<A>) -> Vec<B> {
+    vec.clear();
+    vec.into_iter().filter_map(|_| None).collect()
 }
 
 /// Records that are well formed but not of the format. If all of a document are, the document is not of the format.
@@ -2202,14 +2208,14 @@ mod tests {
         let mut sink = Kept::default();
         let Some(Item::Record(record)) = reader.next(&mut Report::new(&ctx), &mut sink) else { panic!("no record in {record}") };
         let mut picker = Picker::new(paths);
-        let mut out = vec![&b""[..]; paths.len()];
+        let mut out = vec![""; paths.len()];
         let mut again = out.clone();
         let picked = picker.pick(&record, &mut out);
         assert_eq!(picker.pick(&record, &mut again), picked, "not the same when the keys are known");
         if picked {
             assert_eq!(out, again);
         }
-        picked.then(|| out.iter().map(|v| String::from_utf8_lossy(v).into_owned()).collect())
+        picked.then(|| out.iter().map(|v| (*v).to_owned()).collect())
     }
 
     #[test]
