@@ -1322,11 +1322,16 @@ struct Node {
     order: Vec<Key>,
 }
 
-/// A key with its closing quote.
+/// A key as it stood in earlier records, from the end of the value before it (or its object's bracket) to its own value:
+/// `,"name":`, or with line break and indentation. Where the same bytes come again, all of that grammar is as before.
 #[derive(Debug)]
 struct Key {
-    bytes: Box<[u8]>,
-    /// Its first and its last eight bytes; of a shorter one the first alone, and which bits of it count.
+    lead: Box<[u8]>,
+    /// Whether a comma leads; after the object's bracket there is none.
+    comma: bool,
+    /// Where in `lead` the key itself stands.
+    name: std::ops::Range<usize>,
+    /// The first and the last eight bytes of `lead`; of a shorter one the first alone, and which bits of it count.
     head: u64,
     mask: u64,
     tail: u64,
@@ -1334,34 +1339,45 @@ struct Key {
 }
 
 impl Key {
-    fn new(key: &[u8], want: Want) -> Key {
-        let bytes: Box<[u8]> = key.iter().copied().chain([b'"']).collect();
+    fn new(lead: &[u8], comma: bool, name: std::ops::Range<usize>, want: Want) -> Key {
         let mut head = [0; 8];
-        let n = bytes.len().min(8);
-        head[..n].copy_from_slice(&bytes[..n]);
+        let n = lead.len().min(8);
+        head[..n].copy_from_slice(&lead[..n]);
         Key {
+            lead: lead.into(),
+            comma,
+            name,
             head: u64::from_le_bytes(head),
             mask: if n == 8 { u64::MAX } else { (1 << (8 * n)) - 1 },
-            tail: bytes.last_chunk().map_or(0, |tail| u64::from_le_bytes(*tail)),
-            bytes,
+            tail: lead.last_chunk().map_or(0, |tail| u64::from_le_bytes(*tail)),
             want,
         }
     }
 
-    /// Whether `rest` begins with it. Most keys are told by one or two words, without a call.
-    #[inline]
+    /// Whether `rest` begins with it. Most are told by two to four words, without a call.
+    #[inline(always)]
     fn begins(&self, rest: &[u8]) -> bool {
-        let n = self.bytes.len();
-        let Some(first) = rest.first_chunk::<8>() else { return rest.starts_with(&self.bytes) };
-        if (u64::from_le_bytes(*first) ^ self.head) & self.mask != 0 {
-            return false;
-        }
-        match n {
-            0..=8 => true,
-            9..=16 => rest.get(..n).and_then(|key| key.last_chunk::<8>()).is_some_and(|last| u64::from_le_bytes(*last) == self.tail),
-            _ => rest.starts_with(&self.bytes),
+        let n = self.lead.len();
+        let word = |at: usize| rest.get(at..).and_then(|r| r.first_chunk::<8>()).map(|w| u64::from_le_bytes(*w));
+        let same = |at: usize| rest.get(at..at + 8).is_some_and(|r| self.lead.get(at..at + 8) == Some(r));
+        match word(0) {
+            None => rest.starts_with(&self.lead),
+            Some(first) if (first ^ self.head) & self.mask != 0 => false,
+            Some(_) if n <= 8 => true,
+            Some(_) if word(n - 8) != Some(self.tail) => false,
+            Some(_) if n <= 16 => true,
+            Some(_) if n <= 32 => same(8) && (n <= 24 || same(16)),
+            Some(_) => rest.starts_with(&self.lead),
         }
     }
+}
+
+/// What stands where a key may stand.
+enum Next {
+    /// A key: what is wanted of it, and where its value begins.
+    Key(Want, usize),
+    /// The object's end; the position after its bracket.
+    End(usize),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -1432,14 +1448,23 @@ impl Picker {
         if *b.first()? != b'{' {
             return None;
         }
-        let (mut at, mut byte) = solid(b, 1)?;
-        // An object may end at once; after a comma it may not.
-        let mut ends = byte == b'}';
+        // Where we are: after an object's bracket (`fresh`), or after a value.
+        let mut at = 1;
+        let mut fresh = true;
         loop {
-            if ends {
-                // The end of this object, and perhaps of those around it.
-                loop {
-                    at += 1;
+            let rest = b.get(at..)?;
+            let node = &mut self.nodes[level.node];
+            let next = match node.order.get(level.place) {
+                Some(key) if key.comma != fresh && key.begins(rest) => {
+                    level.place += 1;
+                    Next::Key(key.want, at + key.lead.len())
+                }
+                _ => node.next(record, at, fresh, &mut level.place)?,
+            };
+            let (want, value) = match next {
+                Next::Key(want, value) => (want, value),
+                Next::End(after) => {
+                    at = after;
                     if depth == 0 {
                         return (at == b.len()).then_some(());
                     }
@@ -1452,28 +1477,15 @@ impl Picker {
                     }
                     depth -= 1;
                     std::mem::swap(&mut level, &mut above[depth]);
-                    (at, byte) = solid(b, at)?;
-                    match byte {
-                        b',' => break,
-                        b'}' => {}
-                        _ => return None,
-                    }
+                    fresh = false;
+                    continue;
                 }
-                (at, byte) = solid(b, at + 1)?;
-            }
-            if byte != b'"' {
-                return None;
-            }
-            let (want, key_end) = self.nodes[level.node].key(record, at, &mut level.place)?;
-            (at, byte) = solid(b, key_end + 1)?;
-            if byte != b':' {
-                return None;
-            }
-            (at, byte) = solid(b, at + 1)?;
-            let value = at;
+            };
+            fresh = false;
+            let (value, byte) = solid(b, value)?;
             match byte {
                 b'"' => {
-                    let end = record.quote(at + 1)?;
+                    let end = record.quote(value + 1)?;
                     match want {
                         Want::Skip => {}
                         Want::Slot(slot) => fill(out, slot, text.get(value..=end)?)?,
@@ -1515,14 +1527,15 @@ impl Picker {
                         above[depth] = std::mem::replace(&mut level, Level { node: usize::from(node), place: 0, array_end });
                         depth += 1;
                         pair += if array_end == 0 { 1 } else { 2 };
-                        (at, byte) = solid(b, inside)?;
-                        ends = byte == b'}';
+                        at = inside;
+                        fresh = true;
                         continue;
                     }
                     pair = this.link as usize;
                     at = close + 1;
                 }
                 b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
+                    at = value + 1;
                     while !matches!(*b.get(at)?, b',' | b'}' | b' ' | b'\n' | b'\r' | b'\t') {
                         at += 1;
                     }
@@ -1536,15 +1549,6 @@ impl Picker {
                 }
                 _ => return None,
             }
-            (at, byte) = solid(b, at)?;
-            ends = match byte {
-                b',' => {
-                    (at, byte) = solid(b, at + 1)?;
-                    false
-                }
-                b'}' => true,
-                _ => return None,
-            };
         }
     }
 }
@@ -1559,51 +1563,59 @@ fn fill<'a>(out: &mut [&'a str], slot: u8, value: &'a str) -> Option<()> {
 }
 
 impl Node {
-    /// What is wanted of the key whose opening quote is at `at`, and where its closing quote is.
-    #[inline(always)]
-    fn key(&mut self, record: &Record<'_>, at: usize, place: &mut usize) -> Option<(Want, usize)> {
-        let rest = record.bytes.get(at + 1..)?;
-        if let Some(key) = self.order.get(*place)
-            && key.begins(rest)
-        {
-            *place += 1;
-            return Some((key.want, at + key.bytes.len()));
-        }
-        self.other_key(record, at, rest, place)
-    }
-
-    /// Not the key of last time: one or two optional keys are left out, or it is new.
+    /// What comes next in an object, when it is not the key of last time: another key, perhaps a new one, or the end.
     #[inline(never)]
-    fn other_key(&mut self, record: &Record<'_>, at: usize, rest: &[u8], place: &mut usize) -> Option<(Want, usize)> {
-        for ahead in 1..3 {
-            let Some(key) = self.order.get(*place + ahead) else { break };
-            if key.begins(rest) {
-                *place += ahead + 1;
-                return Some((key.want, at + key.bytes.len()));
-            }
+    fn next(&mut self, record: &Record<'_>, at: usize, fresh: bool, place: &mut usize) -> Option<Next> {
+        let b = record.bytes;
+        let (mut quote, mut byte) = solid(b, at)?;
+        if byte == b'}' {
+            return Some(Next::End(quote + 1));
         }
-        self.learn(record, at, place)
-    }
-
-    #[cold]
-    fn learn(&mut self, record: &Record<'_>, at: usize, place: &mut usize) -> Option<(Want, usize)> {
-        let end = record.quote(at + 1)?;
-        let key = record.bytes.get(at + 1..end)?;
-        if key.contains(&b'\\') {
+        if !fresh {
+            if byte != b',' {
+                return None;
+            }
+            (quote, byte) = solid(b, quote + 1)?;
+        }
+        if byte != b'"' {
+            return None;
+        }
+        let end = record.quote(quote + 1)?;
+        let name = b.get(quote + 1..end)?;
+        if name.contains(&b'\\') {
             return None; // it may spell a key we want
         }
-        let want = self.wanted.iter().find(|(k, _)| **k == *key).map_or(Want::Skip, |(_, want)| *want);
-        if key.len() <= 64 {
+        let (colon, byte) = solid(b, end + 1)?;
+        if byte != b':' {
+            return None;
+        }
+        let (value, _) = solid(b, colon + 1)?;
+        let lead = b.get(at..value)?;
+        let place_of_name = quote + 1 - at..end - at;
+        // The same key laid out otherwise, or one or two optional keys left out.
+        for ahead in 0..3 {
+            let Some(key) = self.order.get_mut(*place + ahead) else { break };
+            if key.lead.get(key.name.clone()) == Some(name) {
+                let want = key.want;
+                if ahead == 0 && lead.len() <= 128 {
+                    *key = Key::new(lead, !fresh, place_of_name, want);
+                }
+                *place += ahead + 1;
+                return Some(Next::Key(want, value));
+            }
+        }
+        let want = self.wanted.iter().find(|(k, _)| **k == *name).map_or(Want::Skip, |(_, want)| *want);
+        if lead.len() <= 128 {
             if self.order.len() >= 96 {
                 // Keys that are never the same twice: start over.
                 self.order.clear();
                 *place = 0;
             }
             let here = (*place).min(self.order.len());
-            self.order.insert(here, Key::new(key, want));
+            self.order.insert(here, Key::new(lead, !fresh, place_of_name, want));
             *place = here + 1;
         }
-        Some((want, end))
+        Some(Next::Key(want, value))
     }
 }
 
