@@ -226,7 +226,7 @@ fn index_block<S: Simd>(simd: S, bytes: &[u8; 64], carry: &mut Carry) -> (Block,
     inside ^= carry.in_string;
     carry.in_string = if inside >> 63 == 1 { u64::MAX } else { 0 };
     let control = c.control & inside;
-    let flags = u8::from(c.high != 0) * HIGH | u8::from(control != 0) * CONTROL | u8::from(c.backslash != 0) * BACKSLASH;
+    let flags = (u8::from(c.high != 0) * HIGH) | (u8::from(control != 0) * CONTROL) | (u8::from(c.backslash != 0) * BACKSLASH);
     #[expect(clippy::cast_possible_truncation, reason = "at most 64")]
     let lines = c.line_breaks.count_ones() as u8;
     (Block { quote, bracket: c.bracket & !inside }, Note { flags, lines }, control)
@@ -1860,10 +1860,13 @@ pub(super) fn nullable<'de, D: serde::Deserializer<'de>, T: Deserialize<'de> + D
 /// Remembers what the parts of a record that are the same for every resource of a check were read as.
 #[derive(Debug)]
 pub(super) struct Memo<T> {
-    entries: hashbrown::HashMap<Box<str>, (Box<str>, Box<str>, T), foldhash::fast::RandomState>,
+    entries: hashbrown::HashMap<Box<str>, Remembered<T>, foldhash::fast::RandomState>,
     bytes: usize,
     other: Option<T>,
 }
+
+/// The parts, and what they were read as.
+type Remembered<T> = (Box<str>, Box<str>, T);
 
 /// Bytes kept in a [`Memo`]; beyond it, it starts over.
 const MEMO: usize = 2 << 20;
@@ -1931,11 +1934,6 @@ impl Strangers {
         if self.first.is_none() {
             self.first = Some((record.position(), keys(record.bytes())));
         }
-    }
-
-    /// True if a record of the format was met.
-    pub(super) fn any_known(&self) -> bool {
-        self.known
     }
 
     /// # Errors
@@ -2213,7 +2211,7 @@ mod tests {
         assert!(begin.elapsed().as_secs() < 20, "took {:?}", begin.elapsed());
     }
 
-    fn pick<'a>(record: &'a str, paths: &[&str]) -> Option<Vec<String>> {
+    fn pick(record: &str, paths: &[&str]) -> Option<Vec<String>> {
         let ctx = Context { source: "test", limits: Limits::default(), want_raw: false };
         let mut input = record.as_bytes();
         let mut reader = Reader::new(&mut input, &ctx, &[]);
