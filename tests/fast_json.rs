@@ -133,8 +133,6 @@ static SMALL: std::sync::LazyLock<Vec<(Format, String, Vec<u8>)>> =
     std::sync::LazyLock::new(|| fixtures().into_iter().filter(|(_, name, bytes)| bytes.len() < 40_000 && !name.ends_with(".gz")).collect());
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
-
     /// A few bytes changed, taken out or put in.
     #[test]
     fn mangled_documents_read_the_same(
