@@ -155,6 +155,24 @@ fn the_import_table_has_no_circle() {
     assert!(left.is_empty(), "rooms that import each other in a circle: {:?}", left.keys());
 }
 
+/// A newcomer who follows a link must arrive.
+#[test]
+fn every_link_between_documents_leads_somewhere() {
+    let mut broken = Vec::new();
+    let docs = fs::read_dir(root().join("docs")).expect("docs/ is there");
+    let pages = fs::read_dir(root()).expect("the root is there").chain(docs).map(|e| e.expect("an entry can be read").path());
+    for page in pages.filter(|p| p.extension().is_some_and(|e| e == "md")) {
+        let text = fs::read_to_string(&page).expect("a document is UTF-8");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')').map(|(l, _)| l)) {
+            let file = link.split('#').next().unwrap_or(link);
+            if !file.is_empty() && !link.contains("://") && !page.with_file_name("").join(file).exists() {
+                broken.push(format!("{}: `{link}` leads nowhere", page.strip_prefix(root()).unwrap_or(&page).display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
 /// CONTRIBUTING.md promises that the tests ask for the rest: fixtures and a line in the README.
 #[test]
 fn every_format_that_is_read_has_fixtures_and_a_line_in_the_readme() {
