@@ -155,6 +155,37 @@ fn the_import_table_has_no_circle() {
     assert!(left.is_empty(), "rooms that import each other in a circle: {:?}", left.keys());
 }
 
+/// The manual of each format is the comment that opens its file (law 13).
+///
+/// After a change: `BORNRIGHT_WRITE=1 cargo test --test architecture docs_reading`.
+#[test]
+fn docs_reading_says_what_the_formats_say() {
+    const MARK: &str =
+        "<!-- From here on: the opening comments of src/formats/*.rs, by BORNRIGHT_WRITE=1 cargo test --test architecture. -->\n";
+    let path = root().join("docs/reading.md");
+    let page = fs::read_to_string(&path).expect("docs/reading.md is there");
+    let by_hand = page.split(MARK).next().unwrap_or(&page);
+    let mut expected = format!("{by_hand}{MARK}");
+    for format in formats().into_iter().chain(["jsonpath".to_owned(), "auto".to_owned()]) {
+        let source = fs::read_to_string(root().join(format!("src/formats/{format}.rs"))).expect("every format has its file");
+        expected.push_str(&format!("\n## `{format}`\n\n"));
+        for line in source.lines().map_while(|l| l.strip_prefix("//!")) {
+            let line = line.strip_prefix(' ').unwrap_or(line).trim_end();
+            // Links into the code lead nowhere from here.
+            expected.push_str(&line.replace("[`", "`").replace("`]", "`"));
+            expected.push('\n');
+        }
+    }
+    if std::env::var_os("BORNRIGHT_WRITE").is_some() {
+        fs::write(&path, &expected).expect("docs/reading.md can be written");
+    } else {
+        assert!(
+            page == expected,
+            "docs/reading.md is not what the formats say now: run BORNRIGHT_WRITE=1 cargo test --test architecture docs_reading"
+        );
+    }
+}
+
 /// A newcomer who follows a link must arrive.
 #[test]
 fn every_link_between_documents_leads_somewhere() {
