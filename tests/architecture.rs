@@ -154,6 +154,55 @@ fn the_import_table_has_no_circle() {
     assert!(left.is_empty(), "rooms that import each other in a circle: {:?}", left.keys());
 }
 
+/// The manual of each format is the comment that opens its file (law 13).
+///
+/// After a change: `BORNRIGHT_WRITE=1 cargo test --test architecture docs_reading`.
+#[test]
+fn docs_reading_says_what_the_formats_say() {
+    const MARK: &str =
+        "<!-- From here on: the opening comments of src/formats/*.rs, by BORNRIGHT_WRITE=1 cargo test --test architecture. -->\n";
+    let path = root().join("docs/reading.md");
+    let page = fs::read_to_string(&path).expect("docs/reading.md is there");
+    let by_hand = page.split(MARK).next().unwrap_or(&page);
+    let mut expected = format!("{by_hand}{MARK}");
+    for format in formats().into_iter().chain(["jsonpath".to_owned(), "auto".to_owned()]) {
+        let source = fs::read_to_string(root().join(format!("src/formats/{format}.rs"))).expect("every format has its file");
+        expected.push_str(&format!("\n## `{format}`\n\n"));
+        for line in source.lines().map_while(|l| l.strip_prefix("//!")) {
+            let line = line.strip_prefix(' ').unwrap_or(line).trim_end();
+            // Links into the code lead nowhere from here.
+            expected.push_str(&line.replace("[`", "`").replace("`]", "`"));
+            expected.push('\n');
+        }
+    }
+    if std::env::var_os("BORNRIGHT_WRITE").is_some() {
+        fs::write(&path, &expected).expect("docs/reading.md can be written");
+    } else {
+        assert!(
+            page == expected,
+            "docs/reading.md is not what the formats say now: run BORNRIGHT_WRITE=1 cargo test --test architecture docs_reading"
+        );
+    }
+}
+
+/// A newcomer who follows a link must arrive.
+#[test]
+fn every_link_between_documents_leads_somewhere() {
+    let mut broken = Vec::new();
+    let docs = fs::read_dir(root().join("docs")).expect("docs/ is there");
+    let pages = fs::read_dir(root()).expect("the root is there").chain(docs).map(|e| e.expect("an entry can be read").path());
+    for page in pages.filter(|p| p.extension().is_some_and(|e| e == "md")) {
+        let text = fs::read_to_string(&page).expect("a document is UTF-8");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')').map(|(l, _)| l)) {
+            let file = link.split('#').next().unwrap_or(link);
+            if !file.is_empty() && !link.contains("://") && !page.with_file_name("").join(file).exists() {
+                broken.push(format!("{}: `{link}` leads nowhere", page.strip_prefix(root()).unwrap_or(&page).display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
 /// CONTRIBUTING.md promises that the tests ask for the rest: fixtures and a line in the README.
 #[test]
 fn every_format_that_is_read_has_fixtures_and_a_line_in_the_readme() {

@@ -16,7 +16,7 @@
 //! only where a value may; no raw line break inside a string; size. [`Record::parse`] checks the whole grammar.
 //! [`Picker::pick`] checks the grammar of every object on its way (keys, colons, commas, nothing doubled that it wants) and the values it
 //! picks; *inside values that it jumps over* it does not check numbers, `true`/`false`/`null`, commas and colons, or
-//! which letter follows a backslash. docs/reading.md says this to users.
+//! which letter follows a backslash. docs/json.md says this to users.
 //!
 //! # What a broken record costs
 //! Itself. After it, reading goes on at the next place that looks like the beginning of a record: the opening bracket
