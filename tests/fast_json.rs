@@ -3,6 +3,7 @@
 //! On real documents both give the same findings and problems. On mangled ones, every record that full parsing accepts
 //! gives the same finding by the short cut, and a record that only the short cut accepts is broken in a place that it
 //! jumps over (docs/json.md says which faults those can be).
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use bornright::domain::{Finding, Problem};
 use bornright::formats::{Context, Flow, Format, FormatSpec, Limits, Sink, read, read_in_full};

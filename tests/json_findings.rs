@@ -1,4 +1,5 @@
 //! What OCSF, ASFF and native documents say, in known numbers, and what becomes of documents that are not as they should be.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use bornright::domain::{CheckResult, Finding, Lifecycle, Moment, Problem, ProblemKind, RunOutcome, Severity};
 use bornright::formats::summary::Summary;
@@ -26,8 +27,8 @@ impl Sink for Kept {
 fn owned(f: &Finding<'_>) -> Finding<'static> {
     use bornright::domain::{ControlRef, Fields, ResourceRef};
     use std::borrow::Cow;
-    fn own(text: &Cow<'_, str>) -> Cow<'static, str> {
-        Cow::Owned(text.clone().into_owned())
+    fn own(text: impl AsRef<str>) -> Cow<'static, str> {
+        Cow::Owned(text.as_ref().to_owned())
     }
     Finding {
         check: own(&f.check),

@@ -15,12 +15,20 @@ pub(crate) fn load(path: Option<&Path>) -> anyhow::Result<(Config, Definitions)>
             "there is no {USUAL} in this directory\n  help: name one with `--config FILE`, start from examples/ in the repository, or see it work first: `bornright demo`"
         ),
     };
-    let config = config::load(&path).map_err(told)?;
-    let definitions = config::load_definitions(&config.definitions).map_err(told)?;
-    Ok((config, definitions))
+    let checked = config::check(Some(&path), &[]);
+    let fatal = checked.problems.fatal();
+    match checked.config {
+        Some(config) if !fatal => {
+            for problem in checked.problems.problems.iter().filter(|p| p.severity == config::ProblemSeverity::Warning) {
+                tracing::warn!("{problem}");
+            }
+            Ok((config, checked.definitions))
+        }
+        _ => Err(told(&checked.problems)),
+    }
 }
 
-fn told(errors: ConfigErrors) -> anyhow::Error {
+fn told(errors: &ConfigErrors) -> anyhow::Error {
     let many = errors.count(config::ProblemSeverity::Error);
     anyhow::anyhow!("the configuration has {many} {}\n{errors}", if many == 1 { "error" } else { "errors" })
 }
