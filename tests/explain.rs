@@ -24,7 +24,9 @@ fn explain_says_who_said_what_since_when_and_from_which_document() {
     assert_eq!((code, err.contains("nothing has been collected yet")), (2, true), "{err}");
     let served = Served::start(dir.path(), &["serve"]);
     let finding = |id: &str, result: &str| {
-        format!("{{\"check\":\"bucket-private\",\"resource\":{{\"id\":\"arn:aws:s3:::{id}\",\"type\":\"AwsS3Bucket\"}},\"result\":\"{result}\",\"fields\":{{\"account\":\"acme\"}}}}\n")
+        format!(
+            "{{\"check\":\"bucket-private\",\"resource\":{{\"id\":\"arn:aws:s3:::{id}\",\"type\":\"AwsS3Bucket\"}},\"result\":\"{result}\",\"fields\":{{\"account\":\"acme\"}}}}\n"
+        )
     };
     served.push("ci", TOKEN, (finding("good", "pass") + &finding("bad", "pass")).as_bytes());
     served.push("ci", TOKEN, (finding("good", "pass") + &finding("bad", "fail")).as_bytes());

@@ -288,6 +288,36 @@ collectors:
 }
 
 #[test]
+fn a_scan_that_may_not_be_read_is_no_pass() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    let dir = tempfile::tempdir().unwrap();
+    let mode = |name: &str, mode: u32| std::fs::set_permissions(dir.path().join(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    mode("", 0o755);
+    write(dir.path(), "defs/storage.yaml", DEFINITIONS);
+    write(
+        dir.path(),
+        "bornright.yaml",
+        "definitions: [defs]\nscope: \"{account}\"\ncollectors:\n  - { name: scan, every: 1d, format: native, from: { file: { path: \"*.ndjson\", settle: 0s, runs: all } } }\n",
+    );
+    write(dir.path(), "open.ndjson", &scan("+++++"));
+    write(dir.path(), "shut.ndjson", &scan("-----"));
+    mode("shut.ndjson", 0o000);
+    // Root may read everything, so the program runs as nobody, from a place that nobody can reach.
+    let program = dir.path().join("bornright");
+    std::fs::copy(env!("CARGO_BIN_EXE_bornright"), &program).unwrap();
+    let mut gate = std::process::Command::new(&program);
+    gate.current_dir(dir.path()).arg("gate");
+    if std::fs::read(dir.path().join("shut.ndjson")).is_ok() {
+        gate.uid(65_534).gid(65_534);
+    }
+    let out = gate.output().unwrap();
+    let said = String::from_utf8_lossy(&out.stdout);
+    assert_eq!(out.status.code(), Some(2), "half of the scan could not be read:\n{said}{}", String::from_utf8_lossy(&out.stderr));
+    assert!(said.contains("shut.ndjson: denied: permission denied"), "{said}");
+}
+
+#[test]
 fn a_reload_that_fails_changes_nothing_but_a_metric() {
     let dir = tempfile::tempdir().unwrap();
     set_up(dir.path(), "");
