@@ -2,7 +2,7 @@
 //!
 //! On real documents both give the same findings and problems. On mangled ones, every record that full parsing accepts
 //! gives the same finding by the short cut, and a record that only the short cut accepts is broken in a place that it
-//! jumps over (docs/reading.md says which faults those can be).
+//! jumps over (docs/json.md says which faults those can be).
 
 use bornright::domain::{Finding, Problem};
 use bornright::formats::{Context, Flow, Format, FormatSpec, Limits, Sink, read, read_in_full};
@@ -133,8 +133,6 @@ static SMALL: std::sync::LazyLock<Vec<(Format, String, Vec<u8>)>> =
     std::sync::LazyLock::new(|| fixtures().into_iter().filter(|(_, name, bytes)| bytes.len() < 40_000 && !name.ends_with(".gz")).collect());
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
-
     /// A few bytes changed, taken out or put in.
     #[test]
     fn mangled_documents_read_the_same(

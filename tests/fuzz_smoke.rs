@@ -226,7 +226,8 @@ impl Sink for Seen {
         if finding.check.is_empty() {
             self.broken.get_or_insert_with(|| "a finding without a check: it should have been a problem".to_owned());
         }
-        if finding.resource.id.is_empty() {
+        // A mark says only that a check ran.
+        if finding.resource.id.is_empty() && !finding.is_mark() {
             self.broken
                 .get_or_insert_with(|| format!("a finding of `{}` without a resource: it should have been a problem", finding.check));
         }

@@ -412,7 +412,7 @@ fn another_format_is_an_error_that_says_what_was_found() {
     let message = wrong(Format::Ocsf, &format!("[{asff}]"));
     assert_eq!(
         message,
-        "found an object with the keys `SchemaVersion`, `ProductArn`, `GeneratorId`, expected OCSF findings with `class_uid` (or Prowler v3's with `CheckID`)"
+        "found an object with the keys `SchemaVersion`, `ProductArn`, `GeneratorId`, expected OCSF findings with `class_uid` (or Prowler v3's with `CheckID`); it looks like asff"
     );
     wrong(Format::Asff, &ocsf_record(r#","status_code":"PASS""#));
     wrong(Format::Native, &ocsf_record(r#","status_code":"PASS""#));

@@ -3,6 +3,7 @@
 use super::Output;
 use crate::app::{load, pipeline};
 use crate::clock;
+use crate::config;
 use crate::domain::{Counts, Moment, Ratio, State, resource};
 use crate::evaluate::Book;
 use crate::ledger::{self, Reader};
@@ -101,19 +102,19 @@ struct EvidenceLine {
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let (config, definitions) = load::load(args.config.as_deref())?;
+    let (settings, definitions) = load::load(args.config.as_deref())?;
     let Some(control) = definitions.controls().find(|c| c.id == args.control) else {
-        let near = definitions.controls().map(|c| c.id.as_str()).min_by_key(|id| strsim::damerau_levenshtein(id, &args.control));
-        let help = near.map_or_else(|| "no control is defined".to_owned(), |n| format!("did you mean `{n}`?"));
+        let near = config::nearest(&args.control, definitions.controls().map(|c| c.id.as_str()));
+        let help = near.map_or_else(|| "the page at `/` of a running exporter lists them".to_owned(), |n| format!("did you mean `{n}`?"));
         anyhow::bail!("no control is called `{}`\n  help: {help}", args.control);
     };
-    if let ledger::Config::Sqlite { path } = &config.ledger
+    if let ledger::Config::Sqlite { path } = &settings.ledger
         && !path.exists()
     {
         anyhow::bail!("nothing has been collected yet: there is no ledger {}\n  help: run `bornright serve` first", path.display());
     }
-    let (book, _) = pipeline::held(&config, &definitions)?;
-    let reader = Reader::open(&config.ledger)?;
+    let (book, _) = pipeline::held(&settings, &definitions)?;
+    let reader = Reader::open(&settings.ledger)?;
     let now = clock::now();
     let (scopes, mut lines, more) = look(&args, &book, now);
     for line in &mut lines {

@@ -159,7 +159,7 @@ impl Report {
 }
 
 /// The word among `known` that `found` was probably meant to be.
-pub(super) fn nearest<'k>(found: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub fn nearest<'k>(found: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let lower = found.to_lowercase().replace('-', "_");
     known
         .into_iter()

@@ -21,7 +21,7 @@ mod reach;
 mod shipped;
 mod yaml;
 
-pub use errors::{ConfigErrors, ConfigProblem, Loaded, ProblemSeverity};
+pub use errors::{ConfigErrors, ConfigProblem, Loaded, ProblemSeverity, nearest};
 pub use shipped::shipped;
 
 /// `bornright.yaml`, validated.

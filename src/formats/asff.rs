@@ -20,7 +20,7 @@
 //! - `ARCHIVED` records are inactive, whatever their workflow says.
 
 use super::json::{Item, Memo, Picker, Raw, Reader, Record, Report, Several, Strangers, Text, nullable};
-use super::ocsf::{borrowed, clip};
+use super::ocsf::{Room, borrowed, clip};
 use super::{Context, Flow, FormatError, Sink, time};
 use crate::domain::{
     CheckResult, ControlRef, Finding, Lifecycle, Moment, Position, ProblemKind, ResourceRef, RunOutcome, ScannerInfo, Severity,
@@ -40,7 +40,7 @@ pub(super) fn read_by(input: &mut dyn BufRead, ctx: &Context<'_>, sink: &mut dyn
     let mut reader = Reader::new(input, ctx, &["Findings", "findings"]);
     let mut picker = Picker::new(&PATHS);
     let mut strangers = Strangers::default();
-    let mut run = Run { ctx, scanner: None, scanned_at: None, findings: 0, left_out: 0, memo: Memo::new() };
+    let mut run = Run { ctx, scanner: None, scanned_at: None, findings: 0, left_out: 0, memo: Memo::new(), room: Room::default() };
     let mut more_pages = false;
     while let Some(item) = reader.next(&mut report, sink) {
         let record = match item {
@@ -254,7 +254,7 @@ const PATHS: [&str; 31] = [
 
 /// The finding, if it is plain enough to be picked; it is then what parsing would give.
 fn pick<'a>(picker: &mut Picker, record: &Record<'a>) -> Option<Entry<'a>> {
-    let mut out: [&'a [u8]; PATHS.len()] = [&[]; PATHS.len()];
+    let mut out: [&'a str; PATHS.len()] = [""; PATHS.len()];
     if !picker.pick(record, &mut out) || out[28].is_empty() {
         return None;
     }
@@ -305,6 +305,7 @@ struct Run<'r, 'c> {
     findings: u64,
     left_out: u64,
     memo: Memo<Vec<ControlRef<'static>>>,
+    room: Room,
 }
 
 impl Run<'_, '_> {
@@ -355,7 +356,7 @@ impl Run<'_, '_> {
 
         let parts = (compliance.associated_standards, compliance.related_requirements);
         let refs = self.memo.get(check, (parts.0.0, parts.1.0), || Some(control_refs(parts.0, parts.1, control, prowler)));
-        let mut control_refs = borrowed(refs.map(Vec::as_slice).unwrap_or_default());
+        let mut control_refs = borrowed(refs.map(Vec::as_slice).unwrap_or_default(), std::mem::take(&mut self.room.refs));
         let per_standard;
         if control.is_none() && !prowler {
             // One finding a standard: the standard is named by an ARN, or by the generator at least.
@@ -376,7 +377,7 @@ impl Run<'_, '_> {
             lifecycle,
             severity,
             observed_at,
-            fields: crate::domain::Fields(Vec::with_capacity(6)),
+            fields: crate::domain::Fields(std::mem::take(&mut self.room.fields)),
             title: entry.title.cow(),
             message: reason.map(Cow::Borrowed).or_else(|| entry.description.cow()),
             control_refs,
@@ -408,6 +409,7 @@ impl Run<'_, '_> {
         if resources == 0 {
             report.problem(sink, ProblemKind::Incomplete, record.position(), "a finding without `Resources`");
         }
+        self.room.keep(finding);
         Flow::More
     }
 

@@ -16,7 +16,7 @@
 //! only where a value may; no raw line break inside a string; size. [`Record::parse`] checks the whole grammar.
 //! [`Picker::pick`] checks the grammar of every object on its way (keys, colons, commas, nothing doubled that it wants) and the values it
 //! picks; *inside values that it jumps over* it does not check numbers, `true`/`false`/`null`, commas and colons, or
-//! which letter follows a backslash. docs/reading.md says this to users.
+//! which letter follows a backslash. docs/json.md says this to users.
 //!
 //! # What a broken record costs
 //! Itself. After it, reading goes on at the next place that looks like the beginning of a record: the opening bracket
@@ -113,6 +113,7 @@ struct Classes {
     bracket: u64,
     control: u64,
     high: u64,
+    line_breaks: u64,
 }
 
 /// Compiled for each level of vector instructions that the processor may have (AVX-512, AVX2, SSE, NEON), chosen at run
@@ -129,6 +130,7 @@ fn classify<S: Simd>(simd: S, block: &[u8; 64]) -> Classes {
         bracket: is(folded, b'{') | is(folded, b'}'),
         control: v.simd_lt(u8x64::splat(simd, 0x20)).to_bitmask(),
         high: v.simd_ge(u8x64::splat(simd, 0x80)).to_bitmask(),
+        line_breaks: is(v, b'\n'),
     }
 }
 
@@ -143,6 +145,7 @@ fn classify_bytewise(block: &[u8; 64]) -> Classes {
         classes.bracket |= bit(matches!(byte, b'{' | b'}' | b'[' | b']'));
         classes.control |= bit(*byte < 0x20);
         classes.high |= bit(*byte >= 0x80);
+        classes.line_breaks |= bit(*byte == b'\n');
     }
     classes
 }
@@ -163,6 +166,18 @@ struct Block {
     bracket: u64,
 }
 
+/// What else is known of the 64 bytes.
+#[derive(Clone, Copy, Debug)]
+struct Note {
+    /// [`HIGH`], [`CONTROL`], [`BACKSLASH`].
+    flags: u8,
+    /// Line breaks, or [`UNCOUNTED`].
+    lines: u8,
+}
+
+/// The block's line breaks were never counted: something broken was passed over.
+const UNCOUNTED: u8 = u8::MAX;
+
 /// In the block stands a byte beyond ASCII.
 const HIGH: u8 = 1;
 /// In the block stands a control character inside a string.
@@ -172,15 +187,15 @@ const BACKSLASH: u8 = 4;
 
 /// Indexes as many whole blocks as `blocks` has room for. Ends early after one with a control character in a string:
 /// gives the number of blocks done, and where such characters are in the last of them.
-fn index_blocks(level: Level, bytes: &[u8], carry: &mut Carry, blocks: &mut [Block], flags: &mut [u8]) -> (usize, u64) {
+fn index_blocks(level: Level, bytes: &[u8], carry: &mut Carry, blocks: &mut [Block], notes: &mut [Note]) -> (usize, u64) {
     #[inline(always)]
-    fn run<S: Simd>(simd: S, bytes: &[u8], carry: &mut Carry, blocks: &mut [Block], flags: &mut [u8]) -> (usize, u64) {
+    fn run<S: Simd>(simd: S, bytes: &[u8], carry: &mut Carry, blocks: &mut [Block], notes: &mut [Note]) -> (usize, u64) {
         let mut at = *carry;
         let mut done = 0;
         let mut found = 0;
-        for ((bytes, block), flag) in bytes.as_chunks::<64>().0.iter().zip(blocks).zip(flags) {
+        for ((bytes, block), note) in bytes.as_chunks::<64>().0.iter().zip(blocks).zip(notes) {
             let control;
-            (*block, *flag, control) = index_block(simd, bytes, &mut at);
+            (*block, *note, control) = index_block(simd, bytes, &mut at);
             done += 1;
             if control != 0 {
                 found = control;
@@ -190,11 +205,11 @@ fn index_blocks(level: Level, bytes: &[u8], carry: &mut Carry, blocks: &mut [Blo
         *carry = at;
         (done, found)
     }
-    dispatch!(level, simd => run(simd, bytes, carry, blocks, flags))
+    dispatch!(level, simd => run(simd, bytes, carry, blocks, notes))
 }
 
 #[inline(always)]
-fn index_block<S: Simd>(simd: S, bytes: &[u8; 64], carry: &mut Carry) -> (Block, u8, u64) {
+fn index_block<S: Simd>(simd: S, bytes: &[u8; 64], carry: &mut Carry) -> (Block, Note, u64) {
     let c = classify(simd, bytes);
     let mut quote = c.quote;
     if (c.backslash | carry.escaped) != 0 {
@@ -211,8 +226,10 @@ fn index_block<S: Simd>(simd: S, bytes: &[u8; 64], carry: &mut Carry) -> (Block,
     inside ^= carry.in_string;
     carry.in_string = if inside >> 63 == 1 { u64::MAX } else { 0 };
     let control = c.control & inside;
-    let flags = u8::from(c.high != 0) * HIGH | u8::from(control != 0) * CONTROL | u8::from(c.backslash != 0) * BACKSLASH;
-    (Block { quote, bracket: c.bracket & !inside }, flags, control)
+    let flags = (u8::from(c.high != 0) * HIGH) | (u8::from(control != 0) * CONTROL) | (u8::from(c.backslash != 0) * BACKSLASH);
+    #[expect(clippy::cast_possible_truncation, reason = "at most 64")]
+    let lines = c.line_breaks.count_ones() as u8;
+    (Block { quote, bracket: c.bracket & !inside }, Note { flags, lines }, control)
 }
 
 /// The bytes that a backslash escapes: each backslash that is not escaped itself takes the byte after it.
@@ -257,7 +274,7 @@ pub(super) struct Record<'a> {
     /// Its brackets.
     tape: &'a [Bracket],
     flags: u8,
-    block_flags: &'a [u8],
+    notes: &'a [Note],
     /// False if the tape is cut off.
     whole_tape: bool,
     number: u64,
@@ -284,8 +301,8 @@ impl<'a> Record<'a> {
             return true;
         }
         let mut from = 0;
-        while let Some(first) = self.block_flags[from..].iter().position(|f| f & HIGH != 0).map(|i| from + i) {
-            let end = self.block_flags[first..].iter().position(|f| f & HIGH == 0).map_or(self.block_flags.len(), |i| first + i);
+        while let Some(first) = self.notes[from..].iter().position(|note| note.flags & HIGH != 0).map(|i| from + i) {
+            let end = self.notes[first..].iter().position(|note| note.flags & HIGH == 0).map_or(self.notes.len(), |i| first + i);
             let bytes = &self.bytes[(first * 64).saturating_sub(self.shift)..(end * 64 - self.shift).min(self.bytes.len())];
             if std::str::from_utf8(bytes).is_err() {
                 return false;
@@ -293,6 +310,15 @@ impl<'a> Record<'a> {
             from = end;
         }
         true
+    }
+
+    /// Whether a part of the record touches a block with a backslash.
+    fn may_have_backslash(&self, part: &[u8]) -> bool {
+        let at = part.as_ptr().addr().wrapping_sub(self.bytes.as_ptr().addr()).wrapping_add(self.shift);
+        match self.notes.get(at / 64..=(at + part.len()) / 64) {
+            Some(notes) => notes.iter().any(|note| note.flags & BACKSLASH != 0),
+            None => true,
+        }
     }
 
     /// Deserialises it, all of its grammar checked.
@@ -379,7 +405,7 @@ pub(super) struct Reader<'i, 'c> {
 
     level: Level,
     blocks: Vec<Block>,
-    flags: Vec<u8>,
+    notes: Vec<Note>,
     carry: Carry,
     /// The first byte that counts in the next block to be indexed; bytes before it are a broken record's.
     resume: usize,
@@ -458,7 +484,7 @@ impl<'i, 'c> Reader<'i, 'c> {
             lines: 0,
             level: Level::new(),
             blocks: Vec::new(),
-            flags: Vec::new(),
+            notes: Vec::new(),
             carry: Carry::default(),
             resume: 0,
             line_break: None,
@@ -546,8 +572,8 @@ impl<'i, 'c> Reader<'i, 'c> {
             blocks: &self.blocks[first..=last],
             shift: from % 64,
             tape: &self.tape,
-            flags: self.flags[first..=last].iter().fold(0, |all, f| all | f),
-            block_flags: &self.flags[first..=last],
+            flags: self.notes[first..=last].iter().fold(0, |all, note| all | note.flags),
+            notes: &self.notes[first..=last],
             whole_tape: self.whole_tape,
             number: self.number,
             offset: self.base + from as u64,
@@ -981,7 +1007,7 @@ impl<'i, 'c> Reader<'i, 'c> {
         // The beginning of a record may straddle the end of what was read.
         self.gap_from = self.len.saturating_sub(256).max(from);
         self.blocks.truncate(self.gap_from / 64);
-        self.flags.truncate(self.gap_from / 64);
+        self.notes.truncate(self.gap_from / 64);
         self.block = self.blocks.len();
         self.pending = 0;
         self.fill(report, sink);
@@ -1034,10 +1060,10 @@ impl<'i, 'c> Reader<'i, 'c> {
     fn restart(&mut self, at: usize) {
         let first = at / 64;
         self.blocks.truncate(first);
-        self.flags.truncate(first);
+        self.notes.truncate(first);
         // Blocks before it may never have been indexed; nobody will ask for them.
         self.blocks.resize(first, Block::default());
-        self.flags.resize(first, 0);
+        self.notes.resize(first, Note { flags: 0, lines: UNCOUNTED });
         self.block = first;
         self.pending = 0;
         self.carry = Carry::default();
@@ -1056,13 +1082,13 @@ impl<'i, 'c> Reader<'i, 'c> {
         let until = whole.min(first + self.window);
         self.window = (self.window * 2).min(WINDOW / 64);
         self.blocks.resize(until, Block::default());
-        self.flags.resize(until, 0);
+        self.notes.resize(until, Note { flags: 0, lines: UNCOUNTED });
         let mut next = first;
         while next < until && self.line_break.is_none() {
             let at = next * 64;
             let (done, control) = if at >= self.resume && at + 64 <= self.len {
                 let end = until.min(self.len / 64);
-                index_blocks(self.level, &self.buf[at..end * 64], &mut self.carry, &mut self.blocks[next..end], &mut self.flags[next..end])
+                index_blocks(self.level, &self.buf[at..end * 64], &mut self.carry, &mut self.blocks[next..end], &mut self.notes[next..end])
             } else {
                 // The document's end, or the block in which reading is taken up again.
                 let mut bytes = [b' '; 64];
@@ -1070,7 +1096,9 @@ impl<'i, 'c> Reader<'i, 'c> {
                 let to = self.len.min(at + 64).max(from);
                 bytes[from - at..to - at].copy_from_slice(&self.buf[from..to]);
                 let n = next..next + 1;
-                index_blocks(self.level, &bytes, &mut self.carry, &mut self.blocks[n.clone()], &mut self.flags[n])
+                let done = index_blocks(self.level, &bytes, &mut self.carry, &mut self.blocks[n.clone()], &mut self.notes[n]);
+                self.notes[next].lines = UNCOUNTED;
+                done
             };
             next += done;
             if control != 0 {
@@ -1082,7 +1110,7 @@ impl<'i, 'c> Reader<'i, 'c> {
                     let block = &mut self.blocks[next - 1];
                     *block = Block { quote: block.quote & below, bracket: block.bracket & below };
                     self.blocks.truncate(next);
-                    self.flags.truncate(next);
+                    self.notes.truncate(next);
                 }
             }
         }
@@ -1162,21 +1190,28 @@ impl<'i, 'c> Reader<'i, 'c> {
         }
     }
 
+    /// Line breaks in the first `n` blocks of the buffer.
+    fn lines_of(&self, n: usize) -> u64 {
+        let known = n.min(self.notes.len());
+        let of = |(i, note): (usize, &Note)| {
+            if note.lines == UNCOUNTED { count_lines(&self.buf[i * 64..(i * 64 + 64).min(self.len)]) } else { u64::from(note.lines) }
+        };
+        self.notes[..known].iter().enumerate().map(of).sum::<u64>() + count_lines(&self.buf[known * 64..n * 64])
+    }
+
     /// Drops the first `n` bytes, a multiple of 64, of the buffer.
     fn shift(&mut self, n: usize) {
         if n == 0 {
             return;
         }
-        let counted = self.mark.0.min(n);
-        self.lines =
-            if self.mark.0 <= n { self.mark.1 + count_lines(&self.buf[counted..n]) } else { self.lines + count_lines(&self.buf[..n]) };
+        self.lines += self.lines_of(n / 64);
         self.mark = if self.mark.0 <= n { (0, self.lines) } else { (self.mark.0 - n, self.mark.1) };
         self.buf.copy_within(n..self.len, 0);
         self.len -= n;
         self.base += n as u64;
         let blocks = (n / 64).min(self.blocks.len());
         self.blocks.drain(..blocks);
-        self.flags.drain(..blocks);
+        self.notes.drain(..blocks);
         self.block -= blocks.min(self.block);
         self.gap_from = self.gap_from.saturating_sub(n);
         self.resume = self.resume.saturating_sub(n);
@@ -1288,11 +1323,16 @@ struct Node {
     order: Vec<Key>,
 }
 
-/// A key with its closing quote.
+/// A key as it stood in earlier records, from the end of the value before it (or its object's bracket) to its own value:
+/// `,"name":`, or with line break and indentation. Where the same bytes come again, all of that grammar is as before.
 #[derive(Debug)]
 struct Key {
-    bytes: Box<[u8]>,
-    /// Its first and its last eight bytes; of a shorter one the first alone, and which bits of it count.
+    lead: Box<[u8]>,
+    /// Whether a comma leads; after the object's bracket there is none.
+    comma: bool,
+    /// Where in `lead` the key itself stands.
+    name: std::ops::Range<usize>,
+    /// The first and the last eight bytes of `lead`; of a shorter one the first alone, and which bits of it count.
     head: u64,
     mask: u64,
     tail: u64,
@@ -1300,34 +1340,45 @@ struct Key {
 }
 
 impl Key {
-    fn new(key: &[u8], want: Want) -> Key {
-        let bytes: Box<[u8]> = key.iter().copied().chain([b'"']).collect();
+    fn new(lead: &[u8], comma: bool, name: std::ops::Range<usize>, want: Want) -> Key {
         let mut head = [0; 8];
-        let n = bytes.len().min(8);
-        head[..n].copy_from_slice(&bytes[..n]);
+        let n = lead.len().min(8);
+        head[..n].copy_from_slice(&lead[..n]);
         Key {
+            lead: lead.into(),
+            comma,
+            name,
             head: u64::from_le_bytes(head),
             mask: if n == 8 { u64::MAX } else { (1 << (8 * n)) - 1 },
-            tail: bytes.last_chunk().map_or(0, |tail| u64::from_le_bytes(*tail)),
-            bytes,
+            tail: lead.last_chunk().map_or(0, |tail| u64::from_le_bytes(*tail)),
             want,
         }
     }
 
-    /// Whether `rest` begins with it. Most keys are told by one or two words, without a call.
-    #[inline]
+    /// Whether `rest` begins with it. Most are told by two to four words, without a call.
+    #[inline(always)]
     fn begins(&self, rest: &[u8]) -> bool {
-        let n = self.bytes.len();
-        let Some(first) = rest.first_chunk::<8>() else { return rest.starts_with(&self.bytes) };
-        if (u64::from_le_bytes(*first) ^ self.head) & self.mask != 0 {
-            return false;
-        }
-        match n {
-            0..=8 => true,
-            9..=16 => rest.get(..n).and_then(|key| key.last_chunk::<8>()).is_some_and(|last| u64::from_le_bytes(*last) == self.tail),
-            _ => rest.starts_with(&self.bytes),
+        let n = self.lead.len();
+        let word = |at: usize| rest.get(at..).and_then(|r| r.first_chunk::<8>()).map(|w| u64::from_le_bytes(*w));
+        let same = |at: usize| rest.get(at..at + 8).is_some_and(|r| self.lead.get(at..at + 8) == Some(r));
+        match word(0) {
+            None => rest.starts_with(&self.lead),
+            Some(first) if (first ^ self.head) & self.mask != 0 => false,
+            Some(_) if n <= 8 => true,
+            Some(_) if word(n - 8) != Some(self.tail) => false,
+            Some(_) if n <= 16 => true,
+            Some(_) if n <= 32 => same(8) && (n <= 24 || same(16)),
+            Some(_) => rest.starts_with(&self.lead),
         }
     }
+}
+
+/// What stands where a key may stand.
+enum Next {
+    /// A key: what is wanted of it, and where its value begins.
+    Key(Want, usize),
+    /// The object's end; the position after its bracket.
+    End(usize),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -1373,12 +1424,16 @@ impl Picker {
 
     /// Fills `out`, one value a path, each as it stands in the record (strings with their quotes); empty if it is not there.
     /// False: this record is not for the picker (it is not plain enough, or broken); parse it.
-    pub(super) fn pick<'a>(&mut self, record: &Record<'a>, out: &mut [&'a [u8]]) -> bool {
-        out.fill(&[]);
-        out.len() >= self.slots && record.whole_tape && record.flags & CONTROL == 0 && record.is_utf8() && self.walk(record, out).is_some()
+    pub(super) fn pick<'a>(&mut self, record: &Record<'a>, out: &mut [&'a str]) -> bool {
+        out.fill("");
+        if out.len() < self.slots || !record.whole_tape || record.flags & CONTROL != 0 {
+            return false;
+        }
+        // Once for the whole record: cheaper than for each value, and every byte is to be checked anyway.
+        std::str::from_utf8(record.bytes).is_ok_and(|text| self.walk(record, text, out).is_some())
     }
 
-    fn walk<'a>(&mut self, record: &Record<'a>, out: &mut [&'a [u8]]) -> Option<()> {
+    fn walk<'a>(&mut self, record: &Record<'a>, text: &'a str, out: &mut [&'a str]) -> Option<()> {
         struct Level {
             node: usize,
             place: usize,
@@ -1394,14 +1449,23 @@ impl Picker {
         if *b.first()? != b'{' {
             return None;
         }
-        let (mut at, mut byte) = solid(b, 1)?;
-        // An object may end at once; after a comma it may not.
-        let mut ends = byte == b'}';
+        // Where we are: after an object's bracket (`fresh`), or after a value.
+        let mut at = 1;
+        let mut fresh = true;
         loop {
-            if ends {
-                // The end of this object, and perhaps of those around it.
-                loop {
-                    at += 1;
+            let rest = b.get(at..)?;
+            let node = &mut self.nodes[level.node];
+            let next = match node.order.get(level.place) {
+                Some(key) if key.comma != fresh && key.begins(rest) => {
+                    level.place += 1;
+                    Next::Key(key.want, at + key.lead.len())
+                }
+                _ => node.next(record, at, fresh, &mut level.place)?,
+            };
+            let (want, value) = match next {
+                Next::Key(want, value) => (want, value),
+                Next::End(after) => {
+                    at = after;
                     if depth == 0 {
                         return (at == b.len()).then_some(());
                     }
@@ -1414,31 +1478,18 @@ impl Picker {
                     }
                     depth -= 1;
                     std::mem::swap(&mut level, &mut above[depth]);
-                    (at, byte) = solid(b, at)?;
-                    match byte {
-                        b',' => break,
-                        b'}' => {}
-                        _ => return None,
-                    }
+                    fresh = false;
+                    continue;
                 }
-                (at, byte) = solid(b, at + 1)?;
-            }
-            if byte != b'"' {
-                return None;
-            }
-            let (want, key_end) = self.nodes[level.node].key(record, at, &mut level.place)?;
-            (at, byte) = solid(b, key_end + 1)?;
-            if byte != b':' {
-                return None;
-            }
-            (at, byte) = solid(b, at + 1)?;
-            let value = at;
+            };
+            fresh = false;
+            let (value, byte) = solid(b, value)?;
             match byte {
                 b'"' => {
-                    let end = record.quote(at + 1)?;
+                    let end = record.quote(value + 1)?;
                     match want {
                         Want::Skip => {}
-                        Want::Slot(slot) => fill(out, slot, b.get(value..=end)?)?,
+                        Want::Slot(slot) => fill(out, slot, text.get(value..=end)?)?,
                         Want::Object(_) | Want::OnlyElement(_) => return None,
                     }
                     at = end + 1;
@@ -1456,7 +1507,7 @@ impl Picker {
                     let inner = match want {
                         Want::Skip => None,
                         Want::Slot(slot) => {
-                            fill(out, slot, b.get(value..=close)?)?;
+                            fill(out, slot, text.get(value..=close)?)?;
                             None
                         }
                         Want::Object(n) if byte == b'{' => Some((n, 0, value + 1)),
@@ -1477,41 +1528,33 @@ impl Picker {
                         above[depth] = std::mem::replace(&mut level, Level { node: usize::from(node), place: 0, array_end });
                         depth += 1;
                         pair += if array_end == 0 { 1 } else { 2 };
-                        (at, byte) = solid(b, inside)?;
-                        ends = byte == b'}';
+                        at = inside;
+                        fresh = true;
                         continue;
                     }
                     pair = this.link as usize;
                     at = close + 1;
                 }
                 b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
+                    at = value + 1;
                     while !matches!(*b.get(at)?, b',' | b'}' | b' ' | b'\n' | b'\r' | b'\t') {
                         at += 1;
                     }
-                    let scalar = &b[value..at];
+                    let scalar = text.get(value..at)?;
                     match want {
                         Want::Skip => {}
                         Want::Slot(slot) => fill(out, slot, scalar)?,
-                        Want::Object(_) | Want::OnlyElement(_) if scalar == b"null" => {}
+                        Want::Object(_) | Want::OnlyElement(_) if scalar == "null" => {}
                         Want::Object(_) | Want::OnlyElement(_) => return None,
                     }
                 }
                 _ => return None,
             }
-            (at, byte) = solid(b, at)?;
-            ends = match byte {
-                b',' => {
-                    (at, byte) = solid(b, at + 1)?;
-                    false
-                }
-                b'}' => true,
-                _ => return None,
-            };
         }
     }
 }
 
-fn fill<'a>(out: &mut [&'a [u8]], slot: u8, value: &'a [u8]) -> Option<()> {
+fn fill<'a>(out: &mut [&'a str], slot: u8, value: &'a str) -> Option<()> {
     let place = out.get_mut(usize::from(slot))?;
     if !place.is_empty() {
         return None; // the key stands there twice
@@ -1521,51 +1564,59 @@ fn fill<'a>(out: &mut [&'a [u8]], slot: u8, value: &'a [u8]) -> Option<()> {
 }
 
 impl Node {
-    /// What is wanted of the key whose opening quote is at `at`, and where its closing quote is.
-    #[inline(always)]
-    fn key(&mut self, record: &Record<'_>, at: usize, place: &mut usize) -> Option<(Want, usize)> {
-        let rest = record.bytes.get(at + 1..)?;
-        if let Some(key) = self.order.get(*place)
-            && key.begins(rest)
-        {
-            *place += 1;
-            return Some((key.want, at + key.bytes.len()));
-        }
-        self.other_key(record, at, rest, place)
-    }
-
-    /// Not the key of last time: one or two optional keys are left out, or it is new.
+    /// What comes next in an object, when it is not the key of last time: another key, perhaps a new one, or the end.
     #[inline(never)]
-    fn other_key(&mut self, record: &Record<'_>, at: usize, rest: &[u8], place: &mut usize) -> Option<(Want, usize)> {
-        for ahead in 1..3 {
-            let Some(key) = self.order.get(*place + ahead) else { break };
-            if key.begins(rest) {
-                *place += ahead + 1;
-                return Some((key.want, at + key.bytes.len()));
-            }
+    fn next(&mut self, record: &Record<'_>, at: usize, fresh: bool, place: &mut usize) -> Option<Next> {
+        let b = record.bytes;
+        let (mut quote, mut byte) = solid(b, at)?;
+        if byte == b'}' {
+            return Some(Next::End(quote + 1));
         }
-        self.learn(record, at, place)
-    }
-
-    #[cold]
-    fn learn(&mut self, record: &Record<'_>, at: usize, place: &mut usize) -> Option<(Want, usize)> {
-        let end = record.quote(at + 1)?;
-        let key = record.bytes.get(at + 1..end)?;
-        if key.contains(&b'\\') {
+        if !fresh {
+            if byte != b',' {
+                return None;
+            }
+            (quote, byte) = solid(b, quote + 1)?;
+        }
+        if byte != b'"' {
+            return None;
+        }
+        let end = record.quote(quote + 1)?;
+        let name = b.get(quote + 1..end)?;
+        if name.contains(&b'\\') {
             return None; // it may spell a key we want
         }
-        let want = self.wanted.iter().find(|(k, _)| **k == *key).map_or(Want::Skip, |(_, want)| *want);
-        if key.len() <= 64 {
+        let (colon, byte) = solid(b, end + 1)?;
+        if byte != b':' {
+            return None;
+        }
+        let (value, _) = solid(b, colon + 1)?;
+        let lead = b.get(at..value)?;
+        let place_of_name = quote + 1 - at..end - at;
+        // The same key laid out otherwise, or one or two optional keys left out.
+        for ahead in 0..3 {
+            let Some(key) = self.order.get_mut(*place + ahead) else { break };
+            if key.lead.get(key.name.clone()) == Some(name) {
+                let want = key.want;
+                if ahead == 0 && lead.len() <= 128 {
+                    *key = Key::new(lead, !fresh, place_of_name, want);
+                }
+                *place += ahead + 1;
+                return Some(Next::Key(want, value));
+            }
+        }
+        let want = self.wanted.iter().find(|(k, _)| **k == *name).map_or(Want::Skip, |(_, want)| *want);
+        if lead.len() <= 128 {
             if self.order.len() >= 96 {
                 // Keys that are never the same twice: start over.
                 self.order.clear();
                 *place = 0;
             }
             let here = (*place).min(self.order.len());
-            self.order.insert(here, Key::new(key, want));
+            self.order.insert(here, Key::new(lead, !fresh, place_of_name, want));
             *place = here + 1;
         }
-        Some((want, end))
+        Some(Next::Key(want, value))
     }
 }
 
@@ -1621,9 +1672,8 @@ pub(super) enum Text<'a> {
     None,
     /// As it was parsed.
     Parsed(Cow<'a, str>),
-    /// As it was picked: a string's inside without any escape, of a record that is UTF-8. Most are never looked at, so
-    /// they become a `str` only when somebody does.
-    Picked(&'a [u8]),
+    /// As it was picked: a string's inside without any escape, or a plain number.
+    Picked(&'a str),
 }
 
 impl PartialEq for Text<'_> {
@@ -1639,7 +1689,7 @@ impl<'a> Text<'a> {
         let text = match self {
             Text::None => return None,
             Text::Parsed(text) => text.as_ref(),
-            Text::Picked(bytes) => std::str::from_utf8(bytes).ok()?,
+            Text::Picked(text) => text,
         };
         if text.is_empty() { None } else { Some(text) }
     }
@@ -1650,7 +1700,7 @@ impl<'a> Text<'a> {
         match self {
             Text::None => false,
             Text::Parsed(text) => text.as_ref() == word,
-            Text::Picked(bytes) => *bytes == word.as_bytes(),
+            Text::Picked(text) => *text == word,
         }
     }
 
@@ -1660,7 +1710,7 @@ impl<'a> Text<'a> {
         match self {
             Text::None => true,
             Text::Parsed(text) => text.is_empty(),
-            Text::Picked(bytes) => bytes.is_empty(),
+            Text::Picked(text) => text.is_empty(),
         }
     }
 
@@ -1674,31 +1724,27 @@ impl<'a> Text<'a> {
         let text = match self {
             Text::None => return None,
             Text::Parsed(text) => text,
-            Text::Picked(bytes) => Cow::Borrowed(std::str::from_utf8(bytes).ok()?),
+            Text::Picked(text) => Cow::Borrowed(text),
         };
         if text.is_empty() { None } else { Some(text) }
     }
 
     /// Reads a picked value of `record`. `None`: not a plain string or `null`; parse the record.
     #[inline]
-    pub(super) fn picked(record: &Record<'_>, raw: &'a [u8]) -> Option<Text<'a>> {
-        match raw {
-            [] | b"null" => Some(Text::None),
-            [b'"', inner @ .., b'"'] => {
-                if record.flags & BACKSLASH != 0 && memchr::memchr(b'\\', inner).is_some() {
-                    serde_json::from_slice::<String>(raw).ok().map(|t| Text::Parsed(Cow::Owned(t)))
-                } else {
-                    Some(Text::Picked(inner))
-                }
-            }
-            _ => None,
+    pub(super) fn picked(record: &Record<'_>, raw: &'a str) -> Option<Text<'a>> {
+        let Some(inner) = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+            return (raw.is_empty() || raw == "null").then_some(Text::None);
+        };
+        if record.flags & BACKSLASH != 0 && record.may_have_backslash(raw.as_bytes()) && inner.contains('\\') {
+            return serde_json::from_str::<String>(raw).ok().map(|t| Text::Parsed(Cow::Owned(t)));
         }
+        Some(Text::Picked(inner))
     }
 
     /// Reads a picked value of `record` that may be a whole number too.
     #[inline]
-    pub(super) fn picked_number(record: &Record<'_>, raw: &'a [u8]) -> Option<Text<'a>> {
-        match raw {
+    pub(super) fn picked_number(record: &Record<'_>, raw: &'a str) -> Option<Text<'a>> {
+        match raw.as_bytes() {
             b"0" => Some(Text::Picked(raw)),
             // Up to 15 digits, so that no way of reading it can differ in the last one.
             [b'1'..=b'9', rest @ ..] if rest.len() < 15 && rest.iter().all(u8::is_ascii_digit) => Some(Text::Picked(raw)),
@@ -1747,18 +1793,18 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 
 /// A part of a record that is not looked into yet, as it stands there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Raw<'a>(pub(super) &'a [u8]);
+pub(super) struct Raw<'a>(pub(super) &'a str);
 
 impl<'a> Raw<'a> {
     /// Reads it; `None` if it is not there, `null`, or something else.
     pub(super) fn read<T: Deserialize<'a>>(self) -> Option<T> {
-        if self.0.is_empty() || self.0 == b"null" { None } else { serde_json::from_slice(self.0).ok() }
+        if self.0.is_empty() || self.0 == "null" { None } else { serde_json::from_str(self.0).ok() }
     }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <&'de serde_json::value::RawValue>::deserialize(deserializer).map(|raw| Raw(raw.get().as_bytes()))
+        <&'de serde_json::value::RawValue>::deserialize(deserializer).map(|raw| Raw(raw.get()))
     }
 }
 
@@ -1815,10 +1861,13 @@ pub(super) fn nullable<'de, D: serde::Deserializer<'de>, T: Deserialize<'de> + D
 /// Remembers what the parts of a record that are the same for every resource of a check were read as.
 #[derive(Debug)]
 pub(super) struct Memo<T> {
-    entries: hashbrown::HashMap<Box<str>, (Box<[u8]>, Box<[u8]>, T), foldhash::fast::RandomState>,
+    entries: hashbrown::HashMap<Box<str>, Remembered<T>, foldhash::fast::RandomState>,
     bytes: usize,
     other: Option<T>,
 }
+
+/// The parts, and what they were read as.
+type Remembered<T> = (Box<str>, Box<str>, T);
 
 /// Bytes kept in a [`Memo`]; beyond it, it starts over.
 const MEMO: usize = 2 << 20;
@@ -1830,7 +1879,7 @@ impl<T> Memo<T> {
 
     /// What `parts` of `check` were read as; `read` is asked only if they are not what they were last time.
     /// `None`: `read` could not.
-    pub(super) fn get(&mut self, check: &str, parts: (&[u8], &[u8]), read: impl FnOnce() -> Option<T>) -> Option<&T> {
+    pub(super) fn get(&mut self, check: &str, parts: (&str, &str), read: impl FnOnce() -> Option<T>) -> Option<&T> {
         let known = self.entries.get(check).is_some_and(|(a, b, _)| (&**a, &**b) == parts);
         if !known {
             let value = read()?;
@@ -1847,6 +1896,13 @@ impl<T> Memo<T> {
         }
         self.entries.get(check).map(|(_, _, value)| value)
     }
+}
+
+/// The vector, emptied, for things of another lifetime: its room is used again for the next record. (The standard library
+/// collects in place where the layouts are the same; if it did not, this would only be slower.)
+pub(super) fn recycle<A, B>(mut vec: Vec<A>) -> Vec<B> {
+    vec.clear();
+    vec.into_iter().filter_map(|_| None).collect()
 }
 
 /// Records that are well formed but not of the format. If all of a document are, the document is not of the format.
@@ -1879,11 +1935,6 @@ impl Strangers {
         if self.first.is_none() {
             self.first = Some((record.position(), keys(record.bytes())));
         }
-    }
-
-    /// True if a record of the format was met.
-    pub(super) fn any_known(&self) -> bool {
-        self.known
     }
 
     /// # Errors
@@ -2161,21 +2212,21 @@ mod tests {
         assert!(begin.elapsed().as_secs() < 20, "took {:?}", begin.elapsed());
     }
 
-    fn pick<'a>(record: &'a str, paths: &[&str]) -> Option<Vec<String>> {
+    fn pick(record: &str, paths: &[&str]) -> Option<Vec<String>> {
         let ctx = Context { source: "test", limits: Limits::default(), want_raw: false };
         let mut input = record.as_bytes();
         let mut reader = Reader::new(&mut input, &ctx, &[]);
         let mut sink = Kept::default();
         let Some(Item::Record(record)) = reader.next(&mut Report::new(&ctx), &mut sink) else { panic!("no record in {record}") };
         let mut picker = Picker::new(paths);
-        let mut out = vec![&b""[..]; paths.len()];
+        let mut out = vec![""; paths.len()];
         let mut again = out.clone();
         let picked = picker.pick(&record, &mut out);
         assert_eq!(picker.pick(&record, &mut again), picked, "not the same when the keys are known");
         if picked {
             assert_eq!(out, again);
         }
-        picked.then(|| out.iter().map(|v| String::from_utf8_lossy(v).into_owned()).collect())
+        picked.then(|| out.iter().map(|v| (*v).to_owned()).collect())
     }
 
     #[test]

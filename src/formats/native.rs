@@ -138,7 +138,7 @@ const PATHS: [&str; 14] = [
 
 /// The finding, if it is plain enough to be picked; it is then what parsing would give.
 fn pick<'a>(picker: &mut Picker, record: &Record<'a>) -> Option<Line<'a>> {
-    let mut out: [&'a [u8]; PATHS.len()] = [&[]; PATHS.len()];
+    let mut out: [&'a str; PATHS.len()] = [""; PATHS.len()];
     // `aggregate` is a truth value, and rare: left to the parser.
     if !picker.pick(record, &mut out) || !out[13].is_empty() {
         return None;
@@ -187,13 +187,13 @@ fn finding<'l>(line: &'l Line<'_>, raw: Option<&'l [u8]>) -> Result<Finding<'l>,
         Some(other) => return Err(wrong("aggregate", other, "true or false".to_owned())),
     };
     let fields = match line.fields.0 {
-        b"" | b"null" => Fields::default(),
-        raw => serde_json::from_slice::<FieldMap<'_>>(raw).map_err(|e| (ProblemKind::Malformed, format!("`fields`: {e}")))?.0,
+        "" | "null" => Fields::default(),
+        raw => serde_json::from_str::<FieldMap<'_>>(raw).map_err(|e| (ProblemKind::Malformed, format!("`fields`: {e}")))?.0,
     };
     let control_refs = match line.control_refs.0 {
-        b"" | b"null" => Vec::new(),
+        "" | "null" => Vec::new(),
         raw => {
-            let refs: Vec<Ref<'_>> = serde_json::from_slice(raw).map_err(|e| (ProblemKind::Malformed, format!("`control_refs`: {e}")))?;
+            let refs: Vec<Ref<'_>> = serde_json::from_str(raw).map_err(|e| (ProblemKind::Malformed, format!("`control_refs`: {e}")))?;
             refs.into_iter().map(Ref::read).collect::<Option<_>>().ok_or_else(|| missing("control_refs[].framework` and `.id"))?
         }
     };

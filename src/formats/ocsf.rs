@@ -23,7 +23,7 @@
 //! A record with several resources is one finding for each. What stands in `unmapped.compliance` (Prowler) or in
 //! `compliance.standards` and `.requirements` becomes `control_refs`.
 
-use super::json::{Item, Memo, Picker, Raw, Reader, Record, Report, Several, Strangers, Text, nullable};
+use super::json::{Item, Memo, Picker, Raw, Reader, Record, Report, Several, Strangers, Text, nullable, recycle};
 use super::{Context, Flow, FormatError, Sink, asff, time};
 use crate::domain::{
     CheckResult, ControlRef, Fields, Finding, Lifecycle, Moment, ProblemKind, ResourceRef, RunOutcome, ScannerInfo, Severity,
@@ -44,7 +44,8 @@ pub(super) fn read_by(input: &mut dyn BufRead, ctx: &Context<'_>, sink: &mut dyn
     let mut reader = Reader::new(input, ctx, &["Findings", "findings"]);
     let mut picker = Picker::new(&PATHS);
     let mut strangers = Strangers::default();
-    let mut run = Run { ctx, scanner: None, scanned_at: None, findings: 0, left_out: BTreeMap::new(), memo: Memo::new() };
+    let mut run =
+        Run { ctx, scanner: None, scanned_at: None, findings: 0, left_out: BTreeMap::new(), memo: Memo::new(), room: Room::default() };
     let mut more_pages = false;
     while let Some(item) = reader.next(&mut report, sink) {
         let record = match item {
@@ -65,10 +66,10 @@ pub(super) fn read_by(input: &mut dyn BufRead, ctx: &Context<'_>, sink: &mut dyn
                 }
             },
         };
-        let flow = if event.class_uid.get().is_some() {
+        let flow = if !event.class_uid.is_empty() {
             strangers.known(&mut report, sink);
             run.event(&event, &record, &mut report, sink)
-        } else if event.v3_check.get().is_some() {
+        } else if !event.v3_check.is_empty() {
             strangers.known(&mut report, sink);
             match record.parse::<V3<'_>>() {
                 Ok(v3) => run.v3(&v3, &record, &mut report, sink),
@@ -331,7 +332,7 @@ const PATHS: [&str; 41] = [
 
 /// The event, if it is plain enough to be picked; it is then what parsing would give.
 fn pick<'a>(picker: &mut Picker, record: &Record<'a>) -> Option<Event<'a>> {
-    let mut out: [&'a [u8]; PATHS.len()] = [&[]; PATHS.len()];
+    let mut out: [&'a str; PATHS.len()] = [""; PATHS.len()];
     if !picker.pick(record, &mut out) {
         return None;
     }
@@ -440,6 +441,7 @@ struct Run<'r, 'c> {
     findings: u64,
     left_out: BTreeMap<String, u64>,
     memo: Memo<Vec<ControlRef<'static>>>,
+    room: Room,
 }
 
 impl Run<'_, '_> {
@@ -496,12 +498,14 @@ impl Run<'_, '_> {
             report.problem(sink, ProblemKind::Incomplete, record.position(), message);
             return Flow::More;
         };
-        self.note_scanner(product.name.get().unwrap_or_default(), product.version.get().unwrap_or_default());
+        if self.scanner.is_none() {
+            self.note_scanner(product.name.get().unwrap_or_default(), product.version.get().unwrap_or_default());
+        }
 
         let parts = if class == "2003" {
             (event.compliance.standards.0, event.compliance.requirements.0)
         } else {
-            (event.unmapped.compliance.0, &b""[..])
+            (event.unmapped.compliance.0, "")
         };
         let control = event.compliance.control.get().unwrap_or_default();
         let refs = self.memo.get(check, parts, || {
@@ -531,10 +535,10 @@ impl Run<'_, '_> {
             lifecycle,
             severity,
             observed_at,
-            fields: Fields(Vec::with_capacity(8)),
+            fields: Fields(std::mem::take(&mut self.room.fields)),
             title: event.finding_info.title.cow(),
             message: event.status_detail.cow().or_else(|| event.message.cow()),
-            control_refs: borrowed(refs),
+            control_refs: borrowed(refs, std::mem::take(&mut self.room.refs)),
             count: 1,
             aggregate: false,
             raw: self.ctx.want_raw.then_some(record.bytes()),
@@ -565,6 +569,7 @@ impl Run<'_, '_> {
             }
             report.problem(sink, ProblemKind::Incomplete, record.position(), "a finding without `resources`");
         }
+        self.room.keep(finding);
         Flow::More
     }
 
@@ -585,12 +590,12 @@ impl Run<'_, '_> {
             );
             return Flow::More;
         };
-        let Some(refs) = self.memo.get(check, (v3.compliance.0, b""), || compliance_map(v3.compliance)) else {
+        let Some(refs) = self.memo.get(check, (v3.compliance.0, ""), || compliance_map(v3.compliance)) else {
             report.problem(sink, ProblemKind::Malformed, record.position(), "`Compliance` cannot be read");
             return Flow::More;
         };
         let mut finding = Finding::new(check, id, result);
-        finding.control_refs = borrowed(refs);
+        finding.control_refs = borrowed(refs, Vec::new());
         if muted {
             finding.lifecycle = Lifecycle::Suppressed;
         }
@@ -625,7 +630,7 @@ impl Run<'_, '_> {
     }
 
     fn note_scanner(&mut self, name: &str, version: &str) {
-        if self.scanner.is_none() && !name.is_empty() {
+        if !name.is_empty() {
             self.scanner = Some(ScannerInfo { name: name.to_owned(), version: version.to_owned(), rule_set: String::new() });
         }
     }
@@ -727,6 +732,9 @@ fn compliance_result(event: &Event<'_>) -> CheckResult {
 }
 
 fn lifecycle(word: &Text<'_>, id: &Text<'_>) -> Lifecycle {
+    if word.is("New") {
+        return Lifecycle::Active;
+    }
     match word.get() {
         Some(word) if word.eq_ignore_ascii_case("suppressed") => Lifecycle::Suppressed,
         Some(word) if word.eq_ignore_ascii_case("archived") || word.eq_ignore_ascii_case("deleted") => Lifecycle::Inactive,
@@ -808,10 +816,7 @@ fn compliance_map(raw: Raw<'_>) -> Option<Vec<ControlRef<'static>>> {
             deserializer.deserialize_map(Visitor)
         }
     }
-    match raw.0.first() {
-        Some(b'{') => serde_json::from_slice::<Map>(raw.0).ok().map(|map| map.0),
-        _ => Some(Vec::new()),
-    }
+    if raw.0.starts_with('{') { serde_json::from_str::<Map>(raw.0).ok().map(|map| map.0) } else { Some(Vec::new()) }
 }
 
 /// What a compliance finding refers to: Security Hub's standards with the control's id, its requirements with their
@@ -840,10 +845,27 @@ fn standard_refs(standards: Raw<'_>, requirements: Raw<'_>, control: &str) -> Ve
     refs
 }
 
-/// The same references, borrowed for one finding.
-pub(super) fn borrowed<'r>(refs: &'r [ControlRef<'static>]) -> Vec<ControlRef<'r>> {
+/// The same references, borrowed for one finding, in the room of those of another.
+pub(super) fn borrowed<'r>(refs: &'r [ControlRef<'static>], room: Vec<ControlRef<'static>>) -> Vec<ControlRef<'r>> {
     let cow = |text: &'r Cow<'static, str>| Cow::Borrowed(&**text);
-    refs.iter().map(|r| ControlRef { framework: cow(&r.framework), version: r.version.as_ref().map(cow), id: cow(&r.id) }).collect()
+    let mut room: Vec<ControlRef<'r>> = room;
+    room.extend(refs.iter().map(|r| ControlRef { framework: cow(&r.framework), version: r.version.as_ref().map(cow), id: cow(&r.id) }));
+    room
+}
+
+/// Vectors that are filled for each finding, kept so that their room is asked for once.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    pub(super) refs: Vec<ControlRef<'static>>,
+    pub(super) fields: Vec<(Cow<'static, str>, Cow<'static, str>)>,
+}
+
+impl Room {
+    /// Takes back what a finding is done with.
+    pub(super) fn keep(&mut self, finding: Finding<'_>) {
+        self.refs = recycle(finding.control_refs);
+        self.fields = recycle(finding.fields.0);
+    }
 }
 
 /// Lower case, borrowed where it is already.

@@ -197,7 +197,11 @@ fn run(pull: &mut Pull<'_>, out: &mut Out<'_, '_>) -> Result<(), Halt> {
     }
     if walked_whole && scanned && out.outcome.complete {
         // The tool looked for all of these, and lists only what it found.
-        for (id, _) in run.tool.iter().flat_map(|t| &t.rules).filter(|(id, rule)| !rule.off && !id.is_empty()) {
+        let listed = run.tool.iter().flat_map(|t| t.driver.iter().chain(t.extensions.iter().flatten()).map(|id| (id, t.rules.get(id))));
+        for (id, rule) in listed {
+            if id.is_empty() || rule.is_none_or(|r| r.off) {
+                continue;
+            }
             let mut ran = Finding::ran(id.as_str());
             ran.observed_at = run.end;
             out.mark(&ran)?;
