@@ -7,7 +7,7 @@ COPY . .
 # Naming the target keeps +crt-static away from build scripts and procedural macros, which cannot be static.
 RUN target=$(rustc -vV | sed -n 's/^host: //p') \
  && RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --bin bornright --target "$target" \
- && install -D "target/$target/release/bornright" /out/bornright \
+ && install -D --strip "target/$target/release/bornright" /out/bornright \
  && install -D -m 644 /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ca-certificates.crt \
  && install -d -o 65532 -g 65532 /out/data
 
