@@ -131,6 +131,7 @@ impl Pipeline {
                 collectors.into_iter().map(CollectorNote::rules).collect(),
                 old.waivers.clone(),
                 &compile_where,
+                &lists_violations,
             )
             .ok()
         });
@@ -444,6 +445,13 @@ impl Pipeline {
         match result {
             Ok(outcome) => {
                 reading.complete &= outcome.complete;
+                if let Some(format) = outcome.read_as.filter(|f| lists_violations(f)) {
+                    // What such a source does not mention is a question of its own, and the collector must have said so.
+                    reading.complete = false;
+                    let message =
+                        format!("recognised as {format}, which lists only violations; help: write `format: {format}` for this collector");
+                    reading.problem(ProblemKind::Incomplete, &document.name, message);
+                }
                 if reading.scanner.is_none() {
                     reading.scanner = outcome.scanner;
                 }
@@ -859,14 +867,24 @@ impl CollectorNote {
     }
 }
 
+fn lists_violations(format: &str) -> bool {
+    Format::from_word(format).is_some_and(Format::violations_only)
+}
+
 fn compile_where(path: &str) -> Result<WhereTest, String> {
     Ok(WhereTest::new(formats::predicate::compile(path)?))
 }
 
 fn compile_rules(config: &Config, definitions: &Definitions) -> anyhow::Result<Rules> {
     let collectors = config.collectors.iter().map(|c| CollectorNote::of(c).rules()).collect();
-    Rules::compile(definitions.controls().cloned().collect::<Vec<_>>(), collectors, definitions.waivers.clone(), &compile_where)
-        .map_err(anyhow::Error::msg)
+    Rules::compile(
+        definitions.controls().cloned().collect::<Vec<_>>(),
+        collectors,
+        definitions.waivers.clone(),
+        &compile_where,
+        &lists_violations,
+    )
+    .map_err(anyhow::Error::msg)
 }
 
 /// What a run's documents came to, together.

@@ -84,6 +84,8 @@ pub struct RunOutcome {
     pub scanner: Option<ScannerInfo>,
     /// When the scan ended, if the document says.
     pub scanned_at: Option<Moment>,
+    /// The format's name, where it was recognised by the document's shape.
+    pub read_as: Option<&'static str>,
 }
 
 impl fmt::Display for Position {

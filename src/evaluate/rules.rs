@@ -71,6 +71,8 @@ struct Selector {
     id: Pattern,
     resource_type: Option<Pattern>,
     test: Option<WhereTest>,
+    /// Its format lists violations but not what complies.
+    violations_only: bool,
 }
 
 /// A literal or a glob.
@@ -98,6 +100,15 @@ pub struct Candidate {
     pub population: bool,
 }
 
+impl Selector {
+    /// Whether findings of this collector can satisfy it. A collector that recognises its documents' format may bring
+    /// any.
+    fn reads(&self, collector: &CollectorRules) -> bool {
+        self.format.as_ref().is_none_or(|f| *f == collector.format || collector.format == "auto")
+            && self.collector.as_ref().is_none_or(|n| *n == collector.name)
+    }
+}
+
 impl Pattern {
     fn new(text: &str) -> Result<Pattern, String> {
         if CheckSelector::is_glob(text) {
@@ -118,7 +129,8 @@ impl Pattern {
 }
 
 impl Rules {
-    /// Compiles definitions. `compile_where` turns a JSONPath into a test of a raw record.
+    /// Compiles definitions. `compile_where` turns a JSONPath into a test of a raw record, `violations_only` tells of a
+    /// format's name whether it lists violations but not what complies.
     ///
     /// # Errors
     /// A pattern or an expression that is not one, with the control or waiver it stands in. Validation finds these
@@ -128,6 +140,7 @@ impl Rules {
         collectors: Vec<CollectorRules>,
         waivers: impl IntoIterator<Item = Waiver>,
         compile_where: &dyn Fn(&str) -> Result<WhereTest, String>,
+        violations_only: &dyn Fn(&str) -> bool,
     ) -> Result<Rules, String> {
         let controls: Vec<Arc<Control>> = controls.into_iter().map(Arc::new).collect();
         let mut selectors = Vec::new();
@@ -142,6 +155,7 @@ impl Rules {
                     collector: check.collector.clone(),
                     id: Pattern::new(&check.id).map_err(within)?,
                     resource_type: check.resource_type.as_deref().map(Pattern::new).transpose().map_err(within)?,
+                    violations_only: check.format.as_deref().is_some_and(violations_only),
                     test: check.where_path.as_deref().map(compile_where).transpose().map_err(within)?,
                 });
             }
@@ -180,9 +194,7 @@ impl Rules {
         self.selectors
             .iter()
             .enumerate()
-            .filter(|(_, s)| {
-                s.format.as_ref().is_none_or(|f| *f == c.format) && s.collector.as_ref().is_none_or(|n| *n == c.name) && s.id.matches(id)
-            })
+            .filter(|(_, s)| s.reads(c) && s.id.matches(id))
             .map(|(i, s)| Candidate { selector: i as u32, control: s.control as u32, population: s.population })
             .collect()
     }
@@ -196,19 +208,15 @@ impl Rules {
 
     /// Whether some selector of `control` (other than its population's) reads this collector.
     pub fn reads(&self, control: usize, collector: usize) -> bool {
-        let c = &self.collectors[collector];
-        self.selectors.iter().any(|s| {
-            s.control == control
-                && !s.population
-                && s.format.as_ref().is_none_or(|f| *f == c.format)
-                && s.collector.as_ref().is_none_or(|n| *n == c.name)
-        })
+        self.selectors.iter().any(|s| s.control == control && !s.population && s.reads(&self.collectors[collector]))
     }
 
     /// Whether a ratio can be computed: some source says what complies, or there is a population.
     pub fn has_ratio(&self, control: usize) -> bool {
-        self.controls[control].population.is_some()
-            || (0..self.collectors.len()).any(|c| !self.collectors[c].violations_only && self.reads(control, c))
+        let tells = |s: &Selector| {
+            s.control == control && !s.population && !s.violations_only && self.collectors.iter().any(|c| !c.violations_only && s.reads(c))
+        };
+        self.controls[control].population.is_some() || self.selectors.iter().any(tells)
     }
 
     /// All waivers, in the order of the definitions.

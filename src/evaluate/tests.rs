@@ -118,7 +118,7 @@ impl World {
 }
 
 fn rules(controls: Vec<Control>, collectors: Vec<CollectorRules>, waivers: Vec<Waiver>) -> Rules {
-    Rules::compile(controls, collectors, waivers, &|_| Err("no where here".to_owned())).expect("valid rules")
+    Rules::compile(controls, collectors, waivers, &|_| Err("no where here".to_owned()), &|_| false).expect("valid rules")
 }
 
 use CheckResult::{Error, Fail, Manual, NotApplicable, NotAssessed, Pass};

@@ -68,7 +68,7 @@ pub(super) fn read_by(input: &mut dyn BufRead, ctx: &Context<'_>, sink: &mut dyn
         strangers.known(&mut report, sink);
         if run.entry(&entry, &record, &mut report, sink) == Flow::Stop {
             report.incomplete();
-            return Ok(RunOutcome { complete: report.finish(sink), scanner: run.scanner, scanned_at: run.scanned_at });
+            return Ok(RunOutcome { complete: report.finish(sink), scanner: run.scanner, scanned_at: run.scanned_at, read_as: None });
         }
     }
     strangers.verdict(&reader, ctx, "ASFF findings with `ProductArn`, `GeneratorId` and `Compliance`")?;
@@ -86,7 +86,7 @@ pub(super) fn read_by(input: &mut dyn BufRead, ctx: &Context<'_>, sink: &mut dyn
     if more_pages {
         report.incomplete();
     }
-    Ok(RunOutcome { complete: report.finish(sink), scanner: run.scanner, scanned_at: run.scanned_at })
+    Ok(RunOutcome { complete: report.finish(sink), scanner: run.scanner, scanned_at: run.scanned_at, read_as: None })
 }
 
 /// Whether a page says that more follow. The document's last page decides whether the document is the whole answer.

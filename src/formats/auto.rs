@@ -32,7 +32,8 @@ pub(super) fn read(input: &mut dyn BufRead, ctx: &Context<'_>, sink: &mut dyn Si
         }
     };
     tracing::info!(source = ctx.source, format = format.word(), "{} is read as {format}", ctx.source);
-    read_as(format, &mut head.replay(input), ctx, sink)
+    let outcome = read_as(format, &mut head.replay(input), ctx, sink)?;
+    Ok(RunOutcome { read_as: Some(format.word()), ..outcome })
 }
 
 fn named(source: &str, name: &str) -> bool {

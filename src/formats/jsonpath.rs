@@ -655,7 +655,7 @@ fn read_and(
         sink.say(ProblemKind::Empty, Position::default(), "the document has no records; nothing was said about any resource");
     }
     let nothing_lost = sink.finish();
-    Ok(RunOutcome { complete: whole && nothing_lost, scanner: None, scanned_at: None })
+    Ok(RunOutcome { complete: whole && nothing_lost, ..RunOutcome::default() })
 }
 
 fn looks_like_csv(input: &mut dyn BufRead) -> bool {

@@ -64,7 +64,7 @@ pub(super) fn read_by(input: &mut dyn BufRead, ctx: &Context<'_>, sink: &mut dyn
                 findings += 1;
                 if sink.finding(&finding) == Flow::Stop {
                     report.incomplete();
-                    return Ok(RunOutcome { complete: report.finish(sink), scanner: None, scanned_at });
+                    return Ok(RunOutcome { complete: report.finish(sink), scanned_at, ..RunOutcome::default() });
                 }
             }
             Err((kind, message)) => report.problem(sink, kind, record.position(), message),
@@ -75,7 +75,7 @@ pub(super) fn read_by(input: &mut dyn BufRead, ctx: &Context<'_>, sink: &mut dyn
         report.incomplete();
         asff::say_empty(&reader, &mut report, sink);
     }
-    Ok(RunOutcome { complete: report.finish(sink), scanner: None, scanned_at })
+    Ok(RunOutcome { complete: report.finish(sink), scanned_at, ..RunOutcome::default() })
 }
 
 #[derive(Debug, Default, PartialEq, Deserialize)]

@@ -84,7 +84,7 @@ pub(super) fn read_by(input: &mut dyn BufRead, ctx: &Context<'_>, sink: &mut dyn
         };
         if flow == Flow::Stop {
             report.incomplete();
-            return Ok(RunOutcome { complete: report.finish(sink), scanner: run.scanner, scanned_at: run.scanned_at });
+            return Ok(RunOutcome { complete: report.finish(sink), scanner: run.scanner, scanned_at: run.scanned_at, read_as: None });
         }
     }
     strangers.verdict(&reader, ctx, "OCSF findings with `class_uid` (or Prowler v3's with `CheckID`)")?;
@@ -106,7 +106,7 @@ pub(super) fn read_by(input: &mut dyn BufRead, ctx: &Context<'_>, sink: &mut dyn
     if more_pages {
         report.incomplete();
     }
-    Ok(RunOutcome { complete: report.finish(sink), scanner: run.scanner, scanned_at: run.scanned_at })
+    Ok(RunOutcome { complete: report.finish(sink), scanner: run.scanner, scanned_at: run.scanned_at, read_as: None })
 }
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -183,7 +183,7 @@ fn finish(ctx: &Context<'_>, mut sink: Bounded<'_>, ask: &Ask<'_>, walked: Walke
         sink.say(ProblemKind::Truncated, Position::default(), message);
     }
     let nothing_lost = sink.finish();
-    Ok(RunOutcome { complete: walked.whole && nothing_lost, scanner: None, scanned_at: state.scanned_at })
+    Ok(RunOutcome { complete: walked.whole && nothing_lost, scanned_at: state.scanned_at, ..RunOutcome::default() })
 }
 
 struct Reader<'r, 'e> {
