@@ -341,4 +341,12 @@ fn a_reload_that_fails_changes_nothing_but_a_metric() {
     assert_eq!((states(&m), m.get("compliance_config_last_reload_successful", &[])), ([1.0, 0.0, 0.0, 1.0], Some(1.0)));
     assert_eq!(served.stop(), 0);
     assert_eq!(run(dir.path(), &["ledger", "verify", "--config", "bornright.yaml"]).0, 0);
+    // The waiver is taken back while nothing runs: the down time still counts under it, from the start on it does not.
+    std::fs::remove_file(dir.path().join("defs/waivers.yaml")).unwrap();
+    let served = Served::start(dir.path(), &["serve"]);
+    assert_eq!(states(&served.metrics()), [1.0, 1.0, 0.0, 0.0]);
+    let by_waiver = [("control", "storage-private"), ("cause", "waiver")];
+    assert_eq!(served.metrics().get("compliance_transitions_total", &by_waiver), Some(2.0), "there and back, both by the waiver");
+    assert_eq!(served.stop(), 0);
+    assert_eq!(run(dir.path(), &["ledger", "verify", "--config", "bornright.yaml"]).0, 0);
 }

@@ -180,11 +180,15 @@ impl Pipeline {
             config,
             definitions,
         };
+        let same = pipeline.definitions_written == pipeline.rules_digest();
         pipeline.commit(RecordKind::Start, None, transitions)?;
-        let changes = pipeline.book.reconfigure(rules, pipeline.config.series_limit, at);
-        let transitions = pipeline.account.apply(&pipeline.book, &changes);
-        pipeline.account.look(&pipeline.book, at);
-        if !transitions.is_empty() || pipeline.definitions_written != pipeline.rules_digest() {
+        if same {
+            // The very rules that the ledger was written under: nothing can change by putting them in force again.
+            pipeline.account.look(&pipeline.book, at);
+        } else {
+            let changes = pipeline.book.reconfigure(rules, pipeline.config.series_limit, at);
+            let transitions = pipeline.account.apply(&pipeline.book, &changes);
+            pipeline.account.look(&pipeline.book, at);
             pipeline.commit(RecordKind::Definitions, None, transitions)?;
         }
         pipeline.publish();
@@ -517,7 +521,8 @@ impl Pipeline {
             }
         }
         changes.notes = self.notes(run.as_ref().map(|r| r.collector.as_str()));
-        let digest = self.rules_digest();
+        // A start is still accounted under the rules of before; today's are written with what they change.
+        let digest = if kind == RecordKind::Start { self.definitions_written.clone() } else { self.rules_digest() };
         if digest != self.definitions_written {
             changes.definitions = self.definitions.documents.clone();
             changes.control_versions = self.definitions.controls().map(|c| (c.id.clone(), c.set.clone(), c.version.clone())).collect();
