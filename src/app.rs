@@ -199,7 +199,8 @@ pub(crate) async fn demo(listen: SocketAddr) -> anyhow::Result<()> {
     let dir = tempfile::Builder::new().prefix("bornright-demo-").tempdir().context("a temporary directory for the demo")?;
     demo::lay_out_definitions(dir.path())?;
     demo::lay_out(dir.path(), 0)?;
-    let (mut config, definitions) = load::load(Some(&dir.path().join(demo::FOLDER).join("bornright.yaml")))?;
+    // Its warnings are true (some controls have no source in the demo), and nothing that whoever tries it could act on.
+    let (mut config, definitions, _) = load::load_quietly(Some(&dir.path().join(demo::FOLDER).join("bornright.yaml")))?;
     for collector in &mut config.collectors {
         if let Reach::File(file) = &mut collector.from {
             // Nobody is still writing what was laid out a moment ago.

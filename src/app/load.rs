@@ -8,6 +8,15 @@ const USUAL: &str = "bornright.yaml";
 
 /// Reads the configuration, `path` or the usual one, and the definitions it names.
 pub(crate) fn load(path: Option<&Path>) -> anyhow::Result<(Config, Definitions)> {
+    let (config, definitions, warnings) = load_quietly(path)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    Ok((config, definitions))
+}
+
+/// The same, with the warnings for the caller to show or not.
+pub(crate) fn load_quietly(path: Option<&Path>) -> anyhow::Result<(Config, Definitions, Vec<config::ConfigProblem>)> {
     let path: PathBuf = match path {
         Some(p) => p.to_owned(),
         None if Path::new(USUAL).exists() => USUAL.into(),
@@ -19,10 +28,9 @@ pub(crate) fn load(path: Option<&Path>) -> anyhow::Result<(Config, Definitions)>
     let fatal = checked.problems.fatal();
     match checked.config {
         Some(config) if !fatal => {
-            for problem in checked.problems.problems.iter().filter(|p| p.severity == config::ProblemSeverity::Warning) {
-                tracing::warn!("{problem}");
-            }
-            Ok((config, checked.definitions))
+            let mut warnings = checked.problems.problems;
+            warnings.retain(|p| p.severity == config::ProblemSeverity::Warning);
+            Ok((config, checked.definitions, warnings))
         }
         _ => Err(told(&checked.problems)),
     }
