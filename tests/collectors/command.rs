@@ -147,13 +147,20 @@ fn runs(pid_file: &Path) -> bool {
 async fn when_its_time_is_up_it_is_killed_with_all_its_children() {
     let (dir, config) = program("echo '[1,'; sleep 300 & echo $! > child; echo $$ > parent; echo 'still at it' >&2; wait");
     let mut schedule = schedule(Reach::Command(config));
-    schedule.timeout = Span(700);
+    // Long enough that the shell has begun even on a machine that is busy with other things.
+    schedule.timeout = Span(2500);
     let begin = Instant::now();
     let got = once(schedule).await;
-    assert!(begin.elapsed() < Duration::from_secs(10));
+    assert!(begin.elapsed() < Duration::from_secs(20));
     assert_eq!(problems(&got), "sh: timeout: was killed when its time was up: still at it");
     assert_eq!((text(&got).as_str(), got.complete), ("[1,\n", false));
-    assert!(!runs(&dir.path().join("child")) && !runs(&dir.path().join("parent")));
+    assert!(!runs(&dir.path().join("parent")), "it is waited for");
+    // The child is not ours: it was killed with its group, and the kernel takes it away in its own time.
+    let begin = Instant::now();
+    while runs(&dir.path().join("child")) {
+        assert!(begin.elapsed() < Duration::from_secs(10), "it still runs");
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
