@@ -578,7 +578,7 @@ fn questions_about_the_past_have_answers() {
     assert_eq!((found.id, found.kind.as_str(), found.observations.len()), (3, "AwsS3Bucket", 1));
     assert_eq!((found.observations[0].check.as_str(), found.observations[0].evidence_at), ("S3.9", Moment(START)));
     let weighted = reader.findings("control-2", None, None, Some(4), 9).expect("answers");
-    assert_eq!(weighted.resources[0].observations[0].weight, 1, "the word has no weight flag");
+    assert_eq!(weighted.resources[0].observations[0].weight, 7, "weights other than one stand in a table of their own");
     assert!(reader.findings("control-1", Some("nowhere"), None, None, 9).expect("answers").resources.is_empty());
 }
 

@@ -333,9 +333,6 @@ fn id_of(db: &Connection, table: &str, name: &str) -> rusqlite::Result<Option<u3
 }
 
 fn weight_of(db: &Connection, resource: u32, word: u64) -> rusqlite::Result<u32> {
-    if word >> 45 & 1 == 0 {
-        return Ok(1);
-    }
     let stored: Option<u32> = db
         .prepare_cached("SELECT weight FROM weights WHERE resource = ?1 AND binding = ?2")?
         .query_row(params![resource, (word >> 46).cast_signed()], |r| r.get(0))

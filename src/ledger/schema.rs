@@ -65,7 +65,7 @@ CREATE TABLE kinds(id INTEGER PRIMARY KEY, name TEXT NOT NULL) STRICT;
 
 CREATE TABLE resources(
   -- id, name and first_seen never change. entries is NULL once the resource is gone; else one word of 8 bytes,
-  -- little-endian, for each observation, sorted. Bits 63..46 binding, 45 weight is in weights, 44 always 0,
+  -- little-endian, for each observation, sorted. Bits 63..46 binding, 45 and 44 always 0,
   -- 43..41 result (0 none yet and the time is first seen, 1 pass, 2 fail, 3 manual, 4 not applicable,
   -- 5 in the population), 40 suppressed by the source, 39..0 evidence time in ms since 2010-01-01T00:00:00Z.
   -- The view observations decodes them.
@@ -191,7 +191,7 @@ CREATE VIEW observations AS
     b.b5 & 1 AS suppressed,
     strftime('%Y-%m-%dT%H:%M:%fZ', (1262304000000 + b.b0 + (b.b1 << 8) + (b.b2 << 16) + (b.b3 << 24) + (b.b4 << 32)) / 1000.0,
       'unixepoch') AS evidence_at,
-    CASE WHEN (b.b5 >> 5) & 1 THEN w.weight ELSE 1 END AS weight
+    coalesce(w.weight, 1) AS weight
   FROM bytes b
   JOIN resources o ON o.id = b.resource
   LEFT JOIN kinds k ON k.id = o.kind
