@@ -4,7 +4,8 @@
 //! evidence, waivers and deadlines run out. A reader advances every number to its own `now` with [`Snapshot::row_at`],
 //! exactly, without asking the writer. It deliberately has no resource ids: those are answered from the ledger.
 
-use crate::domain::{CheckResult, Moment, Nature, ProblemKind, Severity, Span, WaiverOrigin, WaiverState};
+use crate::domain::{CheckResult, Counts, Moment, Nature, ProblemKind, Severity, Span, WaiverOrigin, WaiverState};
+use crate::slo::Slo;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -29,6 +30,8 @@ pub struct Snapshot {
     pub controls: Arc<Vec<ControlView>>,
     /// The scopes met, in the order met.
     pub scopes: Arc<Vec<ScopeView>>,
+    /// The objectives in force, in the order of the definitions.
+    pub slos: Arc<Vec<SloView>>,
     /// One per (control, scope), sorted by control then scope name.
     pub rows: Vec<Row>,
     /// Known future changes with `at < change.at <= horizon`, sorted by row, then instant.
@@ -92,6 +95,41 @@ pub struct ControlView {
     pub has_ratio: bool,
     /// Pairs now on which two scanners disagree.
     pub disagreements: u64,
+}
+
+/// An objective, with the controls it covers.
+#[derive(Clone, Debug)]
+pub struct SloView {
+    /// The objective.
+    pub slo: Slo,
+    /// Indexes into `controls`, rising.
+    pub controls: Vec<u32>,
+}
+
+/// What an objective stands at, by the resources of one instant.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SloNow {
+    /// Resources by state, of all its controls and scopes together; those of controls without a ratio are not in it.
+    pub counts: Counts,
+    /// Those that the SLO's policies count against it.
+    pub bad: u64,
+    /// Those that they count at all.
+    pub total: u64,
+    /// Controls (indexes) that were left out because their sources list only violations and they have no population.
+    pub without_ratio: Vec<u32>,
+}
+
+impl SloNow {
+    /// 1 − bad/total; `None` if nothing has a verdict.
+    #[expect(clippy::cast_precision_loss, reason = "counts of resources are far below 2^53")]
+    pub fn ratio(&self) -> Option<f64> {
+        (self.total > 0).then(|| 1.0 - self.bad as f64 / self.total as f64)
+    }
+
+    /// Whether it holds. Compared with a rounding's worth of room: 99 of 100 meets 99 %.
+    pub fn holds(&self, objective: f64) -> Option<bool> {
+        self.ratio().map(|r| r + 1e-12 >= objective)
+    }
 }
 
 /// A scope.
@@ -185,6 +223,26 @@ impl Snapshot {
         }
     }
 
+    /// What `view` stands at `now`.
+    pub fn slo_at(&self, view: &SloView, now: Moment) -> SloNow {
+        let mut out = SloNow::default();
+        for (i, row) in self.rows.iter().enumerate() {
+            if view.controls.binary_search(&row.control).is_err() || !view.slo.covers_scope(&self.scopes[row.scope as usize].name) {
+                continue;
+            }
+            let counts = self.row_at(i, now).counts;
+            if self.controls[row.control as usize].has_ratio {
+                for (sum, n) in out.counts.0.iter_mut().zip(counts.0) {
+                    *sum += n;
+                }
+            } else if counts.total() > 0 && out.without_ratio.last() != Some(&row.control) {
+                out.without_ratio.push(row.control);
+            }
+        }
+        (out.bad, out.total) = view.slo.bad_and_total(&out.counts);
+        out
+    }
+
     /// Row `row` advanced to `now` (which is taken as `at` if it lies before it: a clock that goes back burns nothing).
     pub fn row_at(&self, row: usize, now: Moment) -> RowNow {
         self.rows[row].advanced(self.at, now, self.changes_of(row))
@@ -194,7 +252,7 @@ impl Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Counts, State};
+    use crate::domain::State;
 
     /// 3 compliant, 1 failing at t=0; one pass runs out at 10 s; read at 30 s.
     #[test]

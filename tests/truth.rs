@@ -111,6 +111,14 @@ fn whatever_a_source_does_nothing_turns_green() {
     assert_eq!(states(&good), [3.0, 2.0, 0.0, 0.0]);
     assert_eq!(good.get("compliance_ratio", &[("control", "storage-private")]), Some(0.6));
 
+    let slos: serde_json::Value = serde_json::from_str(&served.get("/api/v1/slos").1).unwrap();
+    let slo = &slos["items"][0];
+    assert_eq!(
+        (&slo["slo"], &slo["now"]["ratio"], &slo["now"]["holds"]),
+        (&"platform-storage".into(), &0.6.into(), &false.into()),
+        "{slos}"
+    );
+
     // Truncated in a record, emptied, corrupted, another format, an error page, only errors, nothing applicable at all.
     let whole = scan("+++++");
     let broken: [(&str, String); 7] = [

@@ -13,7 +13,7 @@ use crate::evaluate::account::Episode;
 use crate::evaluate::{Account, Book, CollectorRules, Observed, PairTransition, Rules, WhereTest};
 use crate::formats::{self, Context, Flow, Format, FormatSpec, Limits, Sink};
 use crate::ledger::{self, Changes, CounterRow, Evidence, Head, Ledger, NewNames, Record, RecordKind, ResourceRow, RunRecord, Transition};
-use crate::snapshot::{CollectorView, ControlView, LedgerView, ScopeView, Snapshot, WaiverView};
+use crate::snapshot::{CollectorView, ControlView, LedgerView, ScopeView, SloView, Snapshot, WaiverView};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
@@ -705,6 +705,12 @@ impl Pipeline {
         for i in 1..first_change.len() {
             first_change[i] += first_change[i - 1];
         }
+        let slos = self.definitions.slos.iter().map(|slo| {
+            let covered = |view: &ControlView| self.definitions.controls().any(|c| c.id == view.id && slo.controls.covers(c));
+            let controls = controls.iter().enumerate().filter(|(_, c)| covered(c)).map(|(i, _)| i as u32).collect();
+            SloView { slo: slo.clone(), controls }
+        });
+        let slos: Vec<SloView> = slos.collect();
         let at = self.account.at;
         let (waivers, waiver_counts) = self.waivers(at);
         let head: &Head = self.ledger.head();
@@ -715,6 +721,7 @@ impl Pipeline {
             started_at: self.started_at,
             demo: self.demo,
             ready: self.ready,
+            slos: Arc::new(slos),
             controls: Arc::new(controls),
             scopes: Arc::new(scopes),
             rows: rows.into_iter().map(|(_, r)| r).collect(),

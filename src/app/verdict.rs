@@ -1,9 +1,7 @@
 //! Holds objectives against what is so now: the judgement of `gate`.
 
-use crate::config::Definitions;
-use crate::domain::{Counts, Moment, Ratio, State};
-use crate::slo::Slo;
-use crate::snapshot::Snapshot;
+use crate::domain::{Moment, Ratio, State};
+use crate::snapshot::{SloView, Snapshot};
 use serde::Serialize;
 
 /// An objective, judged.
@@ -79,53 +77,29 @@ pub(crate) fn controls(snapshot: &Snapshot, now: Moment) -> Vec<ControlLine> {
 }
 
 /// Every objective at `now`.
-pub(crate) fn slos(snapshot: &Snapshot, definitions: &Definitions, now: Moment) -> Vec<SloVerdict> {
-    definitions.slos.iter().map(|slo| judge(snapshot, definitions, slo, now)).collect()
+pub(crate) fn slos(snapshot: &Snapshot, now: Moment) -> Vec<SloVerdict> {
+    snapshot.slos.iter().map(|view| judge(snapshot, view, now)).collect()
 }
 
-fn judge(snapshot: &Snapshot, definitions: &Definitions, slo: &Slo, now: Moment) -> SloVerdict {
-    let covered: Vec<&str> = definitions.controls().filter(|c| slo.controls.covers(c)).map(|c| c.id.as_str()).collect();
-    let mut counts = Counts::default();
-    let mut without_ratio = Vec::new();
-    for (i, row) in snapshot.rows.iter().enumerate() {
-        let control = &snapshot.controls[row.control as usize];
-        let scope = &snapshot.scopes[row.scope as usize].name;
-        if !covered.contains(&control.id.as_str()) || !slo.covers_scope(scope) {
-            continue;
-        }
-        let now = snapshot.row_at(i, now).counts;
-        if !control.has_ratio {
-            if now.total() > 0 {
-                without_ratio.push(control.id.clone());
-            }
-            continue;
-        }
-        for (sum, n) in counts.0.iter_mut().zip(now.0) {
-            *sum += n;
-        }
-    }
-    let (bad, total) = slo.bad_and_total(&counts);
-    let bounds = Ratio::of(&counts);
-    #[expect(clippy::cast_precision_loss, reason = "counts of resources are far below 2^53")]
-    let error = (total > 0).then(|| bad as f64 / total as f64);
-    // Compared as it is reported, against the budget 1 − t with a rounding's worth of room: 99 of 100 meets 99 %.
-    let holds = error.map(|e| e <= 1.0 - slo.objective + 1e-12);
+fn judge(snapshot: &Snapshot, view: &SloView, now: Moment) -> SloVerdict {
+    let at = snapshot.slo_at(view, now);
+    let bounds = Ratio::of(&at.counts);
+    let holds = at.holds(view.slo.objective);
     let mut reason = match holds {
         None => "nothing in scope has a verdict".to_owned(),
-        Some(_) => format!("{bad} of {total} do not comply"),
+        Some(_) => format!("{} of {} do not comply", at.bad, at.total),
     };
-    without_ratio.sort();
-    without_ratio.dedup();
-    if !without_ratio.is_empty() {
-        reason.push_str(&format!("; not counted, for want of a population: {}", without_ratio.join(", ")));
+    if !at.without_ratio.is_empty() {
+        let names: Vec<&str> = at.without_ratio.iter().map(|c| snapshot.controls[*c as usize].id.as_str()).collect();
+        reason.push_str(&format!("; not counted, for want of a population: {}", names.join(", ")));
     }
     SloVerdict {
-        slo: slo.id(),
-        objective: slo.objective,
-        ratio: error.map(|e| 1.0 - e),
+        slo: view.slo.id(),
+        objective: view.slo.objective,
+        ratio: at.ratio(),
         lower: bounds.map(|r| r.lower),
         upper: bounds.map(|r| r.upper),
-        coverage: Ratio::coverage(&counts),
+        coverage: Ratio::coverage(&at.counts),
         holds,
         reason,
     }

@@ -24,7 +24,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (config, definitions) = load::load(args.config.as_deref())?;
     let (snapshot, now) = app::collect_once(&config, &definitions).await?;
     let controls = verdict::controls(&snapshot, now);
-    let slos = verdict::slos(&snapshot, &definitions, now);
+    let slos = verdict::slos(&snapshot, now);
     let incomplete: Vec<&CollectorView> = snapshot.collectors.iter().filter(|c| c.reach != "push" && !c.complete).collect();
     let fails = slos.iter().any(|s| s.holds == Some(false));
     let unsure = slos.is_empty() || slos.iter().any(|s| s.holds.is_none()) || !incomplete.is_empty();

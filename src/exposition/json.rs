@@ -60,9 +60,33 @@ pub fn waivers(s: &Snapshot, now: Moment, state: Option<WaiverState>, paging: Pa
     list(s, now, items, asked().count(), paging)
 }
 
-/// A list that nothing can be in yet.
-pub fn nothing(s: &Snapshot, now: Moment, paging: Paging) -> Value {
-    list(s, now, vec![], 0, paging)
+/// The objectives, with what they stand at by the resources of this instant.
+pub fn slos(s: &Snapshot, now: Moment, paging: Paging) -> Value {
+    let items = s.slos.iter().skip(paging.offset).take(paging.limit).map(|view| {
+        let at = s.slo_at(view, now);
+        let bounds = Ratio::of(&at.counts);
+        json!({
+            "slo": view.slo.id(),
+            "service": view.slo.service,
+            "name": view.slo.name,
+            "objective": view.slo.objective,
+            "period_seconds": view.slo.period.seconds(),
+            "unknown": view.slo.unknown.word(),
+            "waived": view.slo.waived.word(),
+            "controls": view.controls.iter().map(|c| s.controls[*c as usize].id.as_str()).collect::<Vec<_>>(),
+            "now": {
+                "bad": at.bad,
+                "total": at.total,
+                "ratio": at.ratio(),
+                "ratio_lower": bounds.map(|b| b.lower),
+                "ratio_upper": bounds.map(|b| b.upper),
+                "coverage": Ratio::coverage(&at.counts),
+                "holds": at.holds(view.slo.objective),
+                "without_ratio": at.without_ratio.iter().map(|c| s.controls[*c as usize].id.as_str()).collect::<Vec<_>>(),
+            },
+        })
+    });
+    list(s, now, items.collect(), s.slos.len(), paging)
 }
 
 fn list(s: &Snapshot, now: Moment, items: Vec<Value>, total: usize, paging: Paging) -> Value {

@@ -222,7 +222,7 @@ async fn dispatch(server: &Arc<Server>, route: Route, request: &Request<Incoming
             }
         }
         Route::Slos => match query::parse(query, &["limit", "cursor"]).and_then(|mut p| query::paging(&mut p)) {
-            Ok(paging) => rendered(server, move |s, now| Answer::json(StatusCode::OK, &json::nothing(&s, now, paging))).await,
+            Ok(paging) => rendered(server, move |s, now| Answer::json(StatusCode::OK, &json::slos(&s, now, paging))).await,
             Err(said) => error(StatusCode::BAD_REQUEST, &said),
         },
         Route::Ledger(kind) => ledger(server, kind, query).await,

@@ -199,6 +199,7 @@ pub(crate) fn estate() -> Snapshot {
     fix.observe(Span::DAY.times(2));
     fix.observe(Span::DAY.times(30));
     Snapshot {
+        slos: std::sync::Arc::default(),
         at: AT,
         horizon: AT + Span::HOUR,
         generation: 7,
