@@ -291,13 +291,11 @@ impl Book {
         overrides: &dyn Fn(u32, u32) -> Option<Option<State>>,
     ) -> (Vec<Change>, RunStats) {
         let Some(mut run) = self.run.take() else { return (Vec::new(), RunStats::default()) };
-        run.at = at;
         if complete {
-            for b in run.touched_bindings.iter() {
-                let slot = &mut self.bindings[b as usize];
-                slot.ran_at = slot.ran_at.max(run.newest).or(Some(at));
-            }
+            self.expect_members(&mut run);
+            run.at = at;
             self.sweep(&mut run);
+            self.note_what_ran(&run);
         }
         let mut changes = std::mem::take(&mut run.moved);
         run.dirty.sort_unstable();
@@ -591,6 +589,39 @@ impl Book {
         }
     }
 
+    /// A complete run renews, or takes away, what silence means for the members of a population: every pair of such a
+    /// control that reads this collector may change, whether or not the run mentioned it.
+    fn expect_members(&self, run: &mut RunState) {
+        let has_population = |c: u32| self.control_rule(c).is_some_and(|r| self.rules.controls[r].population.is_some());
+        let mut concerned = vec![false; self.controls.len()];
+        for b in self.bindings.iter().filter(|b| b.collector == run.collector && !b.population && has_population(b.control)) {
+            concerned[b.control as usize] = true;
+        }
+        if !concerned.contains(&true) {
+            return;
+        }
+        for slot in self.resources.live() {
+            for (control, _) in self.pairs_of(slot) {
+                if concerned[control as usize] {
+                    let old = self.state_of(slot, control, run.at);
+                    run.dirty.push(Dirty { slot, control, order: u32::try_from(run.dirty.len()).unwrap_or(u32::MAX), old });
+                }
+            }
+        }
+    }
+
+    /// Notes for each of the collector's checks whether this complete run is known to have carried it out.
+    fn note_what_ran(&mut self, run: &RunState) {
+        for (i, b) in self.bindings.iter_mut().enumerate().filter(|(_, b)| b.collector == run.collector) {
+            if run.touched_bindings.contains(i as u32) {
+                b.ran_at = b.ran_at.max(run.newest).or(Some(run.at));
+            } else if !b.population {
+                // Neither a violation nor a mark: it may not have run, and its silence says nothing.
+                b.ran_at = None;
+            }
+        }
+    }
+
     /// Removes what a complete run shows to be gone.
     fn sweep(&mut self, run: &mut RunState) {
         let violations_only =
@@ -617,11 +648,10 @@ impl Book {
         }
         for (slot, binding) in gone {
             let control = self.bindings[binding as usize].control;
-            let first = run.dirty.iter().rev().find(|d| d.slot == slot && d.control == control).is_some();
-            let old = if first { None } else { self.state_of(slot, control, at) };
             let weight = self.pair_weight(slot, control);
             let alone = self.pair(slot, control).len() == 1;
-            if weight != 1 && alone && !first {
+            let old = self.state_of(slot, control, at);
+            if weight != 1 && alone && !run.dirty.iter().any(|d| d.slot == slot && d.control == control) {
                 let s = &self.resources.slots[slot as usize];
                 let cause = Cause::DeletedResource;
                 run.moved.push(Change {
@@ -635,8 +665,9 @@ impl Book {
                     evidence_at: None,
                     weight,
                 });
-            } else if !first {
-                run.dirty.push(Dirty { slot, control, order: u32::MAX, old });
+            } else {
+                // What was noted of the pair first is its state before the run.
+                run.dirty.push(Dirty { slot, control, order: u32::try_from(run.dirty.len()).unwrap_or(u32::MAX), old });
             }
             self.resources.remove_entry(slot, binding, &self.bindings);
             self.resources.mark_changed(slot, &mut self.fresh.slots);
@@ -731,10 +762,10 @@ impl Book {
         }
         let mut fresh_until: Option<Moment> = None;
         for b in self.bindings.iter().filter(|b| b.control == control && !b.population) {
-            if let (Some(terms), Some(ran)) = (b.terms, b.ran_at) {
-                let until = ran + terms.max_age;
-                fresh_until = Some(fresh_until.map_or(until, |u| u.min(until)));
-            }
+            let Some(terms) = b.terms else { continue };
+            let Some(ran) = b.ran_at else { return CleanSources::default() };
+            let until = ran + terms.max_age;
+            fresh_until = Some(fresh_until.map_or(until, |u| u.min(until)));
         }
         CleanSources { fresh_until }
     }
@@ -1489,9 +1520,5 @@ impl BitSet {
 
     fn contains(&self, i: u32) -> bool {
         self.0.get(i as usize / 64).is_some_and(|w| w & 1 << (i % 64) != 0)
-    }
-
-    fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.0.iter().enumerate().flat_map(|(i, w)| (0..64).filter(move |b| w & 1 << b != 0).map(move |b| (i * 64 + b) as u32))
     }
 }

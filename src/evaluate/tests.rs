@@ -318,6 +318,11 @@ fn a_source_of_violations_needs_a_population_for_a_ratio() {
     let rules = rules(vec![plain, counted], vec![violations, collector("b")], vec![]);
     assert!(!rules.has_ratio(0) && rules.has_ratio(1));
     let mut w = World::new(rules);
+    let of_d = |w: &World| {
+        let d = w.book.controls().find("d");
+        let own: Vec<PairTransition> = w.log.iter().copied().filter(|t| Some(t.change.control) == d).collect();
+        Some(replayed(&own, w.account.at).0)
+    };
     w.run("b", at(0.0), true, &[("inventory", "r1", NotAssessed), ("inventory", "r2", NotAssessed)]);
     let row = |w: &World, control: &str| {
         let c = w.book.controls().find(control).expect("known");
@@ -333,10 +338,21 @@ fn a_source_of_violations_needs_a_population_for_a_ratio() {
     w.run_with("a", at(1.0), true, &[marker]);
     assert_eq!(row(&w, "d"), Some([2, 0, 0, 0]));
     assert_eq!(row(&w, "c"), Some([0, 0, 0, 0]));
+    assert_eq!(of_d(&w), row(&w, "d"), "transitions alone tell the same");
+    // It ran, lists nothing, and does not say that it ran this check: its silence says nothing.
+    w.run("a", at(1.2), true, &[("bad", "r1", Fail)]);
+    w.run_with("a", at(1.5), true, &[]);
+    assert_eq!(row(&w, "d"), Some([0, 0, 2, 0]));
+    assert_eq!(of_d(&w), row(&w, "d"));
+    let mut again = Finding::ran("bad");
+    again.observed_at = Some(at(1.6));
+    w.run_with("a", at(1.6), true, &[again]);
+    assert_eq!(row(&w, "d"), Some([2, 0, 0, 0]));
     // The violation source dies while the inventory lives on: unknown, not compliant.
     w.run("b", at(3.0), true, &[("inventory", "r1", NotAssessed), ("inventory", "r2", NotAssessed)]);
-    w.advance(at(4.5));
+    w.advance(at(5.0));
     assert_eq!(row(&w, "d"), Some([0, 0, 2, 0]));
+    assert_eq!(of_d(&w), row(&w, "d"));
 }
 
 #[test]
