@@ -355,6 +355,13 @@ fn verdicts_of_asff() {
         one(r#","Compliance":{"Status":"NOT_AVAILABLE","StatusReasons":[{"ReasonCode":"CONFIG_RETURNS_NOT_APPLICABLE"}]}"#),
         (NotApplicable, Active, None)
     );
+    // A pass of nothing is counted as the source says it, and is no evidence.
+    for (code, invalid) in [("CONFIG_EVALUATIONS_EMPTY", Some("no_evaluations")), ("OTHER", None)] {
+        let compliance =
+            format!(r#","Compliance":{{"Status":"PASSED","StatusReasons":[{{"ReasonCode":"{code}"}}]}},"Resources":[{{"Id":"r"}}]"#);
+        let (kept, _) = all(Format::Asff, asff_record(&compliance).as_bytes());
+        assert_eq!((kept.findings[0].result, kept.findings[0].fields.get("invalid")), (CheckResult::Pass, invalid));
+    }
     let muted = asff_record(r#","Compliance":{"Status":"WARNING"},"Resources":[{"Id":"r"}]"#)
         .replace("product/x/y", "product/prowler/prowler")
         .replace(r#""g""#, r#""prowler-c""#);

@@ -13,7 +13,8 @@
 //! - `WARNING` from Prowler is a muted finding, read as a failure that is suppressed: the word hides which it was, and the
 //!   worse is the honest guess. From Security Hub it means that information is missing: an error.
 //! - `NOT_AVAILABLE` means that a check could not run, unless a status reason says that AWS Config found the rule not applicable.
-//! - `PASSED` with the reason `CONFIG_EVALUATIONS_EMPTY` stays a pass, as Security Hub says it, about the account.
+//! - `PASSED` with the reason `CONFIG_EVALUATIONS_EMPTY` is told as the pass that Security Hub calls it, with the field
+//!   `invalid`: nothing was evaluated, so it is no evidence of anything.
 //! - `Resources` may have several entries: one finding each, all with the record's verdict.
 //! - `AwsAccountId` is sometimes missing: the account is then taken from the resource's ARN.
 //! - Prowler cuts each related requirement after 63 characters; the last id of one that long is not trusted.
@@ -369,6 +370,7 @@ impl Run<'_, '_> {
         let times = [&entry.last_observed_at, &entry.updated_at, &entry.created_at];
         let observed_at = times.iter().filter_map(|t| t.get()).find_map(time::parse);
         self.scanned_at = self.scanned_at.max(observed_at);
+        let unevaluated = result == CheckResult::Pass && reasons.iter().any(|r| r.reason_code.get() == Some("CONFIG_EVALUATIONS_EMPTY"));
         let reason = reasons.first().and_then(|reason| reason.description.get());
         let mut finding = Finding {
             check: Cow::Borrowed(check),
@@ -401,6 +403,7 @@ impl Run<'_, '_> {
             let region = resource.region.get().or_else(|| entry.region.get()).or_else(|| part_of_arn(entry.product_arn.get()?, 3));
             finding.fields.set("region", region.unwrap_or_default());
             finding.fields.set("service", part_of_arn(id, 2).unwrap_or_default());
+            finding.fields.set("invalid", if unevaluated { "no_evaluations" } else { "" });
             self.findings += 1;
             if sink.finding(&finding) == Flow::Stop {
                 return Flow::Stop;
