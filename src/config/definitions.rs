@@ -491,14 +491,10 @@ impl Reader<'_> {
             self.out.places.risk_accepted.insert(id);
         }
         self.out.definitions.slos.push(Slo {
-            name: name.value.clone(),
-            service: service.value,
-            controls,
             scopes: scopes.into_iter().map(|s| s.value).collect(),
-            objective,
-            period: period.value,
             unknown,
             waived,
+            ..Slo::new(&service.value, &name.value, controls, objective, period.value)
         });
     }
 

@@ -2,4 +2,4 @@
 
 pub mod objective;
 
-pub use objective::{ControlSelector, Policy, Slo};
+pub use objective::{Calendar, Composite, CompositeMode, ControlSelector, Member, Policy, Sli, Slo, Weights};

@@ -2,6 +2,7 @@
 
 use crate::domain::finding::closed_words;
 use crate::domain::{Control, Counts, Nature, Severity, Span, State};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// A service level objective on compliance.
@@ -11,18 +12,151 @@ pub struct Slo {
     pub name: String,
     /// `spec.service`; with the name it makes the `sloth_id` `<service>-<name>`.
     pub service: String,
-    /// Which controls.
+    /// What is promised, in a sentence or two; may be empty.
+    pub description: String,
+    /// Who is paged and answers for it: the `owner` label of alerts; empty is none.
+    pub owner: String,
+    /// Further static labels of recorded series and alerts (`team`, `tier`, …).
+    pub labels: BTreeMap<String, String>,
+    /// Which controls; empty for a composite.
     pub controls: ControlSelector,
+    /// An SLO over other SLOs (slo.md section 8).
+    pub composite: Option<Composite>,
     /// Which scopes (globs); empty is all.
     pub scopes: Vec<String>,
+    /// `for_each: scope`: one SLO for each scope that it covers, named `<name>-<scope>`. [`Slo::for_scope`] makes them.
+    pub for_each_scope: bool,
+    /// The one scope this SLO was made for by `for_each: scope`.
+    pub scope: Option<String>,
     /// The objective t as a ratio, 0 < t < 1.
     pub objective: f64,
-    /// The period P.
+    /// The period P, rolling.
     pub period: Span,
+    /// A calendar period for reports; alerts always use the rolling one.
+    pub calendar: Option<Calendar>,
+    /// What is counted (slo.md section 3).
+    pub sli: Sli,
     /// How unknown counts.
     pub unknown: Policy,
     /// How waived counts.
     pub waived: Policy,
+    /// How much a resource-second counts (slo.md section 3, weights).
+    pub weights: Weights,
+    /// Page only while at least so many resources fail (slo.md section 6).
+    pub min_bad_resources: Option<u64>,
+    /// The scan interval T, where it is not to be taken from the collectors.
+    pub scan_interval: Option<Span>,
+    /// A scan can be started at night: a slow scan does not turn a page into a ticket (slo.md section 5.3, step 3).
+    pub rescan_on_demand: bool,
+    /// Where whoever is paged reads on; empty: the control's page.
+    pub runbook_url: String,
+}
+
+/// What an SLO counts, and when it is good (slo.md section 3).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Sli {
+    /// Resource-seconds; good: compliant.
+    ResourceTime,
+    /// Slices of time aligned to the Unix epoch; good: the ratio of the slice reaches the threshold.
+    TimeSlice {
+        /// Length τ.
+        slice: Span,
+        /// θ, 0 < θ ≤ 1; equality is good.
+        threshold: f64,
+    },
+    /// Violation episodes; good: fixed by the control's deadline.
+    RemediationLatency,
+    /// Control-seconds; good: the newest evidence is younger than its `max_age`.
+    EvidenceFreshness,
+    /// Resource-seconds of the whole population; good: not unknown.
+    Coverage,
+    /// Gate checks with a known-bad input; good: denied.
+    Gate {
+        /// Whether a check that errs counts as bad (the gate fails open) or not at all (it fails closed).
+        error_is_bad: bool,
+    },
+}
+
+impl Sli {
+    /// The word in YAML.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Sli::ResourceTime => "resource_time",
+            Sli::TimeSlice { .. } => "time_slice",
+            Sli::RemediationLatency => "remediation_latency",
+            Sli::EvidenceFreshness => "evidence_freshness",
+            Sli::Coverage => "coverage",
+            Sli::Gate { .. } => "gate",
+        }
+    }
+
+    /// True for integrals, which have data in every window; false for events, whose short windows may be empty.
+    pub const fn held(self) -> bool {
+        matches!(self, Sli::ResourceTime | Sli::EvidenceFreshness | Sli::Coverage)
+    }
+}
+
+/// How much a resource-second of a control counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Weights {
+    /// Each counts one (micro).
+    #[default]
+    Equal,
+    /// By the control's severity: whole numbers, e = Σ w·bad / Σ w·total. Index as in [`Severity::ALL`].
+    Severity([u32; 5]),
+    /// The mean over controls of their error ratios (macro), over those with data.
+    Controls,
+}
+
+/// An SLO over SLOs (slo.md section 8).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Composite {
+    /// How members become one.
+    pub mode: CompositeMode,
+    /// The members; at least one.
+    pub members: Vec<Member>,
+    /// What a member without data counts as, for `weighted`: left out, or wholly bad.
+    pub missing_is_bad: bool,
+}
+
+/// A member of a composite.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The `sloth_id` of the member.
+    pub slo: String,
+    /// Its weight.
+    pub weight: u32,
+}
+
+closed_words! {
+    /// How the members of a composite become one error ratio.
+    CompositeMode {
+        /// Σ bad / Σ total.
+        Pooled = "pooled",
+        /// Σ w·e / Σ w over members with data.
+        Weighted = "weighted",
+        /// The burn rate of the worst member, times the composite's own budget.
+        Worst = "worst",
+        /// A resource is good only if it complies with all controls of all members that apply to it.
+        Joint = "joint",
+        /// OpenSLO `Occurrences`, burn: Σ w·B.
+        WeightedBurn = "weighted_burn",
+        /// OpenSLO `RatioTimeslices`: min(1, Σ w·e).
+        WeightedSum = "weighted_sum",
+        /// OpenSLO `Timeslices`: a slice is bad if any member's slice is.
+        AnySlice = "any_slice",
+    }
+}
+closed_words! {
+    /// A calendar period, for reports.
+    Calendar {
+        /// A calendar month.
+        Month = "month",
+        /// A quarter.
+        Quarter = "quarter",
+        /// A year.
+        Year = "year",
+    }
 }
 
 /// Which controls an SLO covers: all that is given must match; nothing given matches nothing.
@@ -80,6 +214,52 @@ fn covers_requirement(pattern: &str, control: &Control) -> bool {
 }
 
 impl Slo {
+    /// An SLO on resource-time with nothing but what every SLO must say.
+    pub fn new(service: &str, name: &str, controls: ControlSelector, objective: f64, period: Span) -> Slo {
+        Slo {
+            name: name.to_owned(),
+            service: service.to_owned(),
+            description: String::new(),
+            owner: String::new(),
+            labels: BTreeMap::new(),
+            controls,
+            composite: None,
+            scopes: Vec::new(),
+            for_each_scope: false,
+            scope: None,
+            objective,
+            period,
+            calendar: None,
+            sli: Sli::ResourceTime,
+            unknown: Policy::Exclude,
+            waived: Policy::Exclude,
+            weights: Weights::Equal,
+            min_bad_resources: None,
+            scan_interval: None,
+            rescan_on_demand: false,
+            runbook_url: String::new(),
+        }
+    }
+
+    /// The error budget b = 1 − t, as the nearest number to the decimal difference (1 − 0.999 is 0.001).
+    pub fn budget(&self) -> f64 {
+        // Objectives have at most twelve decimals; the subtraction is done on them.
+        let scale = 1e12;
+        ((1.0 - self.objective) * scale).round() / scale
+    }
+
+    /// The SLO that `for_each: scope` makes for one scope.
+    pub fn for_scope(&self, scope: &str) -> Slo {
+        let plain: String = scope.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
+        Slo {
+            name: format!("{}-{plain}", self.name),
+            scopes: vec![globset::escape(scope)],
+            for_each_scope: false,
+            scope: Some(scope.to_owned()),
+            ..self.clone()
+        }
+    }
+
     /// The `sloth_id`: `<service>-<name>`.
     pub fn id(&self) -> String {
         format!("{}-{}", self.service, self.name)
