@@ -4,5 +4,13 @@ pub mod objective;
 
 pub mod timeline;
 
+pub mod window;
+
+pub mod tier;
+
+pub mod lint;
+
+pub use lint::{Code, Level, Lint};
 pub use objective::{Calendar, Composite, CompositeMode, ControlSelector, Member, Policy, Sli, Slo, Weights};
+pub use tier::{Tier, Tiers, Urgency};
 pub use timeline::{Lanes, Point, Timeline};

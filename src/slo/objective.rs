@@ -243,9 +243,7 @@ impl Slo {
 
     /// The error budget b = 1 − t, as the nearest number to the decimal difference (1 − 0.999 is 0.001).
     pub fn budget(&self) -> f64 {
-        // Objectives have at most twelve decimals; the subtraction is done on them.
-        let scale = 1e12;
-        ((1.0 - self.objective) * scale).round() / scale
+        budget(self.objective)
     }
 
     /// The SLO that `for_each: scope` makes for one scope.
@@ -287,4 +285,11 @@ impl Slo {
         }
         (bad, total)
     }
+}
+
+/// 1 − t, as the nearest number to the decimal difference.
+pub(super) fn budget(objective: f64) -> f64 {
+    // Objectives have at most twelve decimals; the subtraction is done on them.
+    let scale = 1e12;
+    ((1.0 - objective) * scale).round() / scale
 }
