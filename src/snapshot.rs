@@ -172,6 +172,8 @@ pub struct CollectorView {
     pub runs: [u64; 3],
     /// Problems so far.
     pub problems: BTreeMap<ProblemKind, u64>,
+    /// HTTP requests so far by what came of them, every word present; empty for a source that is reached without.
+    pub requests: Vec<(&'static str, u64)>,
     /// Durations of runs.
     pub durations: DurationHistogram,
     /// The newest problems, for people.

@@ -39,6 +39,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("http_body_util", &["serve"]),
     ("reqwest", &["collectors"]),
     ("moka", &["collectors"]),
+    ("governor", &["collectors"]),
     ("backon", &["collectors"]),
     // Definitions are YAML; so are the policy reports that `kubectl get -o yaml` writes, and the one mapping of
     // `findings --mapping`, which has no configuration around it.

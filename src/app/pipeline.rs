@@ -3,6 +3,7 @@
 //! A run is read, judged, committed to the ledger in one transaction, and only then shown.
 
 use super::gate::ClockGate;
+use crate::collectors::client::Requests;
 use crate::collectors::{Collected, Document, decode};
 use crate::config::{CollectorConfig, Config, Definitions};
 use crate::domain::account::DurationHistogram;
@@ -64,6 +65,7 @@ struct Health {
     unmapped: u64,
     runs: [u64; 3],
     problems: BTreeMap<String, u64>,
+    requests: BTreeMap<String, u64>,
     duration_counts: Vec<u64>,
     duration_sum_ms: u64,
     recent: Vec<String>,
@@ -311,6 +313,9 @@ impl Pipeline {
         health.findings = stats.findings;
         health.unmapped = stats.unmapped;
         health.runs[outcome] += 1;
+        for (code, n) in collected.requests.words() {
+            *health.requests.entry(code.to_owned()).or_default() += n;
+        }
         health.recent = reading.problems.iter().take(RECENT_PROBLEMS).map(ToString::to_string).collect();
         let mut histogram = histogram_from(&RUN_BOUNDS, &health.duration_counts, health.duration_sum_ms);
         histogram.observe(duration);
@@ -794,6 +799,11 @@ impl Pipeline {
             unmapped: h.unmapped,
             runs: h.runs,
             problems: h.problems.iter().filter_map(|(k, n)| ProblemKind::from_word(k).map(|k| (k, *n))).collect(),
+            requests: if c.from.makes_requests() {
+                Requests::default().words().map(|(code, _)| (code, h.requests.get(code).copied().unwrap_or_default())).to_vec()
+            } else {
+                Vec::new()
+            },
             durations: histogram_from(&RUN_BOUNDS, &h.duration_counts, h.duration_sum_ms),
             recent_problems: h.recent.clone(),
             scanner: h.scanner.as_ref().map(|(name, version, _)| format!("{name} {version}").trim().to_owned()).unwrap_or_default(),

@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -99,16 +100,16 @@ impl Redactor {
     }
 }
 
-/// Requests of one run by what came of them; each try counts.
+/// Requests of one run by what came of them; each try counts, that for a token too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Requests {
     /// 2xx, read to the end.
     pub ok: u64,
     /// 304.
     pub not_modified: u64,
-    /// 3xx, 4xx other than 429.
+    /// 3xx, 4xx other than 429; a token or a page's name that had run out; not the API's answer at all.
     pub refused: u64,
-    /// 429, or another answer with `Retry-After` below 500.
+    /// 429, another answer with `Retry-After` below 500, or what the API calls throttling.
     pub throttled: u64,
     /// 5xx.
     pub server_error: u64,
@@ -117,7 +118,7 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// Each number with its word, for a `code` label.
+    /// Each number with its word, for a `code` label: every word there is.
     pub const fn words(&self) -> [(&'static str, u64); 6] {
         [
             ("ok", self.ok),
@@ -198,16 +199,208 @@ pub(super) fn name_of(url: &Url) -> String {
     url.to_string()
 }
 
-/// Certificates and patience.
+/// How hosts are reached: whom to trust, by which way, with how much patience.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Trust the certificate authorities in this PEM file, and no others. Default: those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// Go through this proxy, `http://proxy.internal:3128`; without user or password in it. Loopback and link-local
+    /// hosts (a cloud's metadata) are reached directly. Default: what `HTTPS_PROXY` and `HTTP_PROXY` say.
+    pub proxy_url: Option<String>,
+    /// Who we are to the proxy: a name and its password (`proxy_username` with `proxy_password_file` or `…_env`).
+    pub proxy_login: Option<(String, Secret)>,
+    /// Connect to no private, link-local, loopback or otherwise special address, whatever a name resolves to: for
+    /// sources that are outside, so that whoever can change a name in DNS cannot send us inside. Default: false.
+    pub refuse_private_addresses: bool,
+    /// Default 10s.
+    pub connect_timeout: Span,
+    /// Longest silence while an answer comes. Default 30s.
+    pub read_timeout: Span,
+}
+
+impl Default for Network {
+    fn default() -> Network {
+        Network {
+            ca_file: None,
+            proxy_url: None,
+            proxy_login: None,
+            refuse_private_addresses: false,
+            connect_timeout: Span(10_000),
+            read_timeout: Span(30_000),
+        }
+    }
+}
+
+impl Network {
+    /// What is wrong with it: (field, sentence).
+    pub fn validate(&self) -> Vec<(&'static str, String)> {
+        let mut wrong = Vec::new();
+        match self.proxy_url.as_deref().map(Url::parse) {
+            None if self.proxy_login.is_some() => wrong.push(("proxy_username", "there is no `proxy_url` for it".to_owned())),
+            None => {}
+            Some(Err(e)) => wrong.push(("proxy_url", format!("not a URL: {e}; expected `http://proxy.internal:3128`"))),
+            Some(Ok(url)) if !matches!(url.scheme(), "http" | "https") || !url.has_host() => {
+                wrong.push(("proxy_url", format!("`{}:` is no proxy of ours; expected `http://proxy.internal:3128`", url.scheme())));
+            }
+            Some(Ok(url)) if !url.username().is_empty() || url.password().is_some() => {
+                wrong.push(("proxy_url", "has a user or password in it; use `proxy_username` and `proxy_password_file`".to_owned()));
+            }
+            Some(Ok(_)) if self.refuse_private_addresses => {
+                let message = "with a proxy it is the proxy that looks names up, so the addresses cannot be checked here";
+                wrong.push(("refuse_private_addresses", message.to_owned()));
+            }
+            Some(Ok(_)) => {}
+        }
+        for (field, zero) in [("connect_timeout", self.connect_timeout == Span(0)), ("read_timeout", self.read_timeout == Span(0))] {
+            if zero {
+                wrong.push((field, "0 lets nothing through".to_owned()));
+            }
+        }
+        wrong
+    }
+}
+
+/// How often a request is tried again, and how long is waited before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// Further tries of a request after throttling, 5xx, or no answer. Default 5.
+    pub retries: u32,
+    /// First wait before another try; doubles, with jitter, up to a minute. Default 1s.
+    pub delay: Span,
+    /// Longest wait that a `Retry-After` may ask for. Default 5m; whoever asks for more is asked again next run.
+    pub after_limit: Span,
+}
+
+impl Default for Retry {
+    fn default() -> Retry {
+        Retry { retries: 5, delay: Span::SECOND, after_limit: Span(5 * 60_000) }
+    }
+}
+
+/// The waits of one request.
+pub(super) struct Tries {
+    retry: Retry,
+    waits: backon::ExponentialBackoff,
+}
+
+impl Retry {
+    pub(super) fn tries(self) -> Tries {
+        let waits = ExponentialBuilder::new()
+            .with_min_delay(self.delay.std())
+            .with_max_delay(LONGEST_WAIT.max(self.delay.std()))
+            .with_max_times(self.retries as usize)
+            .with_jitter()
+            .build();
+        Tries { retry: self, waits }
+    }
+}
+
+impl Tries {
+    /// When to try again after this problem, or why not.
+    pub(super) fn again(&mut self, problem: Problem, asked: Option<Duration>, deadline: Instant) -> Result<Instant, Problem> {
+        let told = |what: String| Problem { message: format!("{}; {what}", problem.message), ..problem.clone() };
+        let Some(wait) = self.waits.next() else {
+            return Err(if self.retry.retries == 0 { problem } else { told(format!("{} tries", u64::from(self.retry.retries) + 1)) });
+        };
+        if let Some(asked) = asked.filter(|&asked| asked > self.retry.after_limit.std()) {
+            let asked = Span(u64::try_from(asked.as_millis()).unwrap_or(u64::MAX));
+            return Err(told(format!("it asks to wait {asked}, more than retry_after_limit allows")));
+        }
+        let until = Instant::now() + asked.unwrap_or(wait);
+        if until >= deadline {
+            return Err(told("no time is left in this run to try again".to_owned()));
+        }
+        Ok(until)
+    }
+}
+
+/// A client's connections, certificates and patience.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    pub(super) ca_file: Option<PathBuf>,
+    pub(super) network: Network,
     pub(super) cert_and_key: Option<(PathBuf, PathBuf)>,
-    pub(super) connect_timeout: Span,
-    pub(super) read_timeout: Span,
-    pub(super) retries: u32,
-    pub(super) retry_delay: Span,
-    pub(super) retry_after_limit: Span,
+    pub(super) retry: Retry,
+}
+
+/// A name that leads only to where [`Network::refuse_private_addresses`] forbids.
+#[derive(Debug)]
+struct Private(String);
+
+impl fmt::Display for Private {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is a private or special address, which refuse_private_addresses refuses", self.0)
+    }
+}
+
+impl std::error::Error for Private {}
+
+/// Looks names up, and forgets the addresses that are not public: what was checked is what is connected to.
+struct PublicOnly;
+
+impl reqwest::dns::Resolve for PublicOnly {
+    fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let public: Vec<SocketAddr> = found.iter().copied().filter(|a| is_public(a.ip())).collect();
+            match (public.is_empty(), found.first()) {
+                (true, Some(first)) => Err(Box::new(Private(format!("{} ({})", name.as_str(), first.ip()))) as Box<_>),
+                _ => Ok(Box::new(public.into_iter()) as reqwest::dns::Addrs),
+            }
+        })
+    }
+}
+
+/// Whether an address is one of the open Internet.
+fn is_public(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [a, b, c, _] = ip.octets();
+            !(ip.is_private()
+                || ip.is_loopback()
+                || ip.is_link_local()
+                || ip.is_multicast()
+                || ip.is_documentation()
+                || a == 0
+                || a >= 240
+                || (a == 100 && (64..128).contains(&b))
+                || (a == 192 && b == 0 && c == 0)
+                || (a == 198 && (b == 18 || b == 19)))
+        }
+        IpAddr::V6(ip) => {
+            let s = ip.segments();
+            let v4 = |high: u16, low: u16| IpAddr::V4(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)));
+            match s {
+                // IPv4 in other clothes: mapped, compatible, NAT64, 6to4.
+                [0, 0, 0, 0, 0, 0xffff | 0, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
+                    is_public(v4(high, low))
+                }
+                // Unique local, link-local, the old site-local, multicast, NAT64 of one's own, documentation.
+                [first, second, third, ..] => {
+                    !(first & 0xfe00 == 0xfc00
+                        || first & 0xffc0 == 0xfe80
+                        || first & 0xffc0 == 0xfec0
+                        || first & 0xff00 == 0xff00
+                        || (first, second, third) == (0x64, 0xff9b, 1)
+                        || (first, second) == (0x2001, 0xdb8))
+                }
+            }
+        }
+    }
+}
+
+/// The URL of the next page, if it is of the place that we were sent to: a link to another would take our credentials
+/// there. `current` is what a relative link is relative to.
+pub(super) fn same_origin(first: &Url, current: &Url, link: &str) -> Result<Url, String> {
+    let mut next = current.join(link).map_err(|e| format!("the next page's link is not a URL: {e}"))?;
+    next.set_fragment(None);
+    if next.origin() != first.origin() || !next.username().is_empty() || next.password().is_some() {
+        return Err(format!(
+            "the next page is said to be at {}, not at {}; credentials are not taken to another place",
+            name_of(&next),
+            first.origin().ascii_serialization()
+        ));
+    }
+    Ok(next)
 }
 
 /// A client that keeps its connections and reads its certificates anew when their files change.
@@ -244,14 +437,38 @@ impl Client {
         Client { settings, built: Mutex::new(None) }
     }
 
-    fn client(&self, source: &str) -> Result<reqwest::Client, Problem> {
-        let s = &self.settings;
-        let files: Vec<_> = s.ca_file.iter().chain(s.cert_and_key.iter().flat_map(|(cert, key)| [cert, key])).collect();
+    pub(super) fn retry(&self) -> Retry {
+        self.settings.retry
+    }
+
+    /// Whether a URL that names an address, not a host, may be asked; names are checked when they are looked up.
+    pub(super) fn permit(&self, url: &Url, source: &str) -> Result<(), Problem> {
+        let address = url.host_str().map(|h| h.trim_start_matches('[').trim_end_matches(']')).and_then(|h| h.parse::<IpAddr>().ok());
+        match address {
+            Some(ip) if self.settings.network.refuse_private_addresses && !is_public(ip) => {
+                Err(problem(ProblemKind::Unreachable, source, Private(ip.to_string()).to_string()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn client(&self, source: &str) -> Result<reqwest::Client, Problem> {
+        let (s, network) = (&self.settings, &self.settings.network);
+        let files: Vec<_> = network.ca_file.iter().chain(s.cert_and_key.iter().flat_map(|(cert, key)| [cert, key])).collect();
         let mut contents = Vec::with_capacity(files.len());
         for file in files {
             let content = std::fs::read(file).map_err(|e| problem(ProblemKind::Internal, source, format!("{}: {e}", file.display())))?;
             contents.push(content);
         }
+        let login = match &network.proxy_login {
+            Some((user, password)) => {
+                let password =
+                    password.reveal().map_err(|e| problem(ProblemKind::Internal, source, format!("the proxy's password: {e}")))?;
+                contents.push(password.expose_secret().as_bytes().to_vec());
+                Some((user, password))
+            }
+            None => None,
+        };
         let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, client)) = built.as_ref().filter(|(of, _)| *of == contents) {
             return Ok(client.clone());
@@ -263,10 +480,23 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .retry(reqwest::retry::never())
-            .connect_timeout(s.connect_timeout.std())
-            .read_timeout(s.read_timeout.std());
+            .connect_timeout(network.connect_timeout.std())
+            .read_timeout(network.read_timeout.std());
+        if network.refuse_private_addresses {
+            // A proxy would look names up itself.
+            builder = builder.no_proxy().dns_resolver(PublicOnly);
+        }
+        if let Some(url) = &network.proxy_url {
+            let mut proxy = reqwest::Proxy::all(url)
+                .map_err(|e| problem(ProblemKind::Internal, source, format!("proxy_url: {}", causes(&e))))?
+                .no_proxy(reqwest::NoProxy::from_string("localhost,127.0.0.0/8,::1,169.254.0.0/16"));
+            if let Some((user, password)) = &login {
+                proxy = proxy.basic_auth(user, password.expose_secret());
+            }
+            builder = builder.proxy(proxy);
+        }
         let mut rest = contents.iter();
-        if let (Some(path), Some(pem)) = (&s.ca_file, s.ca_file.as_ref().and_then(|_| rest.next())) {
+        if let (Some(path), Some(pem)) = (&network.ca_file, network.ca_file.as_ref().and_then(|_| rest.next())) {
             let wrong = |why: &str| problem(ProblemKind::Internal, source, format!("{}: {why}; expected PEM certificates", path.display()));
             let authorities = reqwest::Certificate::from_pem_bundle(pem).map_err(|_| wrong("no certificates can be read"))?;
             if authorities.is_empty() {
@@ -297,18 +527,13 @@ impl Client {
         deadline: Instant,
         requests: &mut Requests,
     ) -> Result<Answer, Problem> {
-        let s = &self.settings;
-        let mut waits = ExponentialBuilder::new()
-            .with_min_delay(s.retry_delay.std())
-            .with_max_delay(LONGEST_WAIT.max(s.retry_delay.std()))
-            .with_max_times(s.retries as usize)
-            .with_jitter()
-            .build();
+        let mut tries = self.settings.retry.tries();
         let start = spool.len();
         loop {
             let client = self.client(source)?;
             let mut redactor = Redactor::default();
             let request = request(&client, &mut redactor)?;
+            self.permit(request.url(), source)?;
             let failure = match timeout_at(deadline, once(&client, request, source, spool, max_bytes, requests)).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(failure)) => failure,
@@ -325,19 +550,7 @@ impl Client {
                 Failure::Final(problem) => return Err(clean(problem)),
                 Failure::Passing(problem, asked) => (clean(problem), asked),
             };
-            let told = |what: String| Problem { message: format!("{}; {what}", problem.message), ..problem.clone() };
-            let Some(wait) = waits.next() else {
-                return Err(if s.retries == 0 { problem } else { told(format!("{} tries", u64::from(s.retries) + 1)) });
-            };
-            if let Some(asked) = asked.filter(|&asked| asked > s.retry_after_limit.std()) {
-                let asked = Span(u64::try_from(asked.as_millis()).unwrap_or(u64::MAX));
-                return Err(told(format!("it asks to wait {asked}, more than retry_after_limit allows")));
-            }
-            let until = Instant::now() + asked.unwrap_or(wait);
-            if until >= deadline {
-                return Err(told("no time is left in this run to try again".to_owned()));
-            }
-            tokio::time::sleep_until(until).await;
+            tokio::time::sleep_until(tries.again(problem, asked, deadline)?).await;
         }
     }
 }
@@ -425,9 +638,20 @@ fn too_large(source: &str, max_bytes: u64, what: &str) -> Problem {
 }
 
 fn broken(source: &str, error: &reqwest::Error, what: &str) -> Failure {
+    let (problem, again) = breakage(source, error, what);
+    if again { Failure::Passing(problem, None) } else { Failure::Final(problem) }
+}
+
+/// A request that came to no answer, and whether it is worth trying again.
+pub(super) fn breakage(source: &str, error: &reqwest::Error, what: &str) -> (Problem, bool) {
     let kind = if error.is_timeout() { ProblemKind::Timeout } else { ProblemKind::Unreachable };
-    let problem = problem(kind, source, format!("{what}: {}", causes(error)));
-    if error.is_builder() { Failure::Final(problem) } else { Failure::Passing(problem, None) }
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    let mut private = false;
+    while let Some(inner) = cause {
+        private |= inner.is::<Private>();
+        cause = inner.source();
+    }
+    (problem(kind, source, format!("{what}: {}", causes(error))), !error.is_builder() && !private)
 }
 
 /// The innermost cause says it best (`connection refused`); reqwest's own text has the URL with its query in it.
@@ -452,10 +676,15 @@ async fn excerpt(response: &mut reqwest::Response) -> String {
             break;
         }
     }
-    let text = String::from_utf8_lossy(&body);
-    if looks_like_html(&body) {
+    shorten(&body)
+}
+
+/// The beginning of a text, in one line; nothing of a page for people.
+pub(super) fn shorten(body: &[u8]) -> String {
+    if looks_like_html(body) {
         return String::new();
     }
+    let text = String::from_utf8_lossy(&body[..body.len().min(ERROR_BODY)]);
     let one_line = text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" ");
     match one_line.char_indices().nth(EXCERPT) {
         Some((end, _)) => format!("{}…", &one_line[..end]),
@@ -471,7 +700,7 @@ pub(super) fn looks_like_html(body: &[u8]) -> bool {
 }
 
 /// `Retry-After`: seconds or a date (RFC 9110 section 10.2.3).
-fn retry_after(headers: &HeaderMap, now: Moment) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap, now: Moment) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     match text.parse::<u64>() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
@@ -532,6 +761,62 @@ mod tests {
         assert!(secret.reveal().unwrap_err().ends_with("is not a regular file of at most 65536 bytes"));
         assert_eq!(Secret::Env("BORNRIGHT_NO_SUCH".to_owned()).reveal().unwrap_err(), "environment variable BORNRIGHT_NO_SUCH is not set");
         assert!(Secret::File(dir.path().join("gone")).reveal().is_err());
+    }
+
+    #[test]
+    fn addresses_that_lead_inside_are_known_in_all_their_clothes() {
+        for inside in [
+            "10.1.2.3",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.0.1",
+            "127.0.0.1",
+            "127.255.0.9",
+            "169.254.169.254",
+            "0.0.0.0",
+            "0.1.2.3",
+            "100.64.0.1",
+            "100.127.255.255",
+            "192.0.0.8",
+            "198.18.0.1",
+            "224.0.0.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "192.0.2.1",
+            "::",
+            "::1",
+            "fc00::1",
+            "fdff::1",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+            "::ffff:10.0.0.1",
+            "::127.0.0.1",
+            "64:ff9b::169.254.169.254",
+            "64:ff9b:1::1",
+            "2002:a9fe:a9fe::1",
+            "2001:db8::1",
+        ] {
+            assert!(!is_public(inside.parse().unwrap()), "{inside}");
+        }
+        for outside in
+            ["1.1.1.1", "172.32.0.1", "100.63.0.1", "100.128.0.1", "198.20.0.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::8.8.8.8"]
+        {
+            assert!(is_public(outside.parse().unwrap()), "{outside}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_named_without_its_password() {
+        let with = |url: &str| Network { proxy_url: Some(url.to_owned()), ..Network::default() };
+        let fields = |n: Network| n.validate().into_iter().map(|(field, _)| field).collect::<Vec<_>>();
+        assert!(fields(with("http://proxy.internal:3128")).is_empty());
+        for url in ["proxy:3128", "socks5://proxy", "http://me:word@proxy", "no url"] {
+            assert_eq!(fields(with(url)), ["proxy_url"], "{url}");
+        }
+        assert_eq!(fields(Network { refuse_private_addresses: true, ..with("http://proxy") }), ["refuse_private_addresses"]);
+        let login = Some(("me".to_owned(), Secret::Env("X".to_owned())));
+        assert_eq!(fields(Network { proxy_login: login, ..Network::default() }), ["proxy_username"]);
     }
 
     #[test]

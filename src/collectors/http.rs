@@ -6,10 +6,10 @@
 //! Answers are kept by their size, and asked for again with their `ETag` or date. Each page is asked for by itself,
 //! since that the first has not changed says nothing about the second.
 
-use super::client::{self, Answer, Client, Redactor, Requests, Secret, Settings, Spool, name_of, problem};
+use super::client::{self, Answer, Client, Network, Redactor, Requests, Retry, Secret, Settings, Spool, name_of, problem};
 use super::{Collected, Document};
 use crate::clock;
-use crate::domain::{Moment, Problem, ProblemKind, Span};
+use crate::domain::{Moment, Problem, ProblemKind};
 use base64::Engine as _;
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{StatusCode, Url};
@@ -44,22 +44,14 @@ pub struct Config {
     pub client_cert_file: Option<PathBuf>,
     /// Its private key, PEM (`client_key_file`).
     pub client_key_file: Option<PathBuf>,
-    /// Trust the certificate authorities in this PEM file, and no others. Default: those of the system.
-    pub ca_file: Option<PathBuf>,
+    /// Certificates, proxy, private addresses, and how long to wait for a host.
+    pub network: Network,
     /// The request's body; only with `method: post`. Sent as `application/json` unless `headers` say otherwise.
     pub body: Option<String>,
     /// How the next page is found. Default: there is one page.
     pub paging: Option<Paging>,
-    /// Further tries of a request after 429, 5xx, or no answer. Default 5.
-    pub retries: u32,
-    /// First wait before another try; doubles, with jitter. Default 1s.
-    pub retry_delay: Span,
-    /// Longest wait that a `Retry-After` may ask for. Default 5m; whoever asks for more is asked again next run.
-    pub retry_after_limit: Span,
-    /// Default 10s.
-    pub connect_timeout: Span,
-    /// Longest silence while an answer comes. Default 30s.
-    pub read_timeout: Span,
+    /// What is done after 429, 5xx, or no answer.
+    pub retry: Retry,
     /// Bytes of all pages together, decompressed. Default 4 GiB.
     pub max_bytes: u64,
     /// Default 10000.
@@ -141,14 +133,10 @@ impl Default for Config {
             auth: None,
             client_cert_file: None,
             client_key_file: None,
-            ca_file: None,
+            network: Network::default(),
             body: None,
             paging: None,
-            retries: 5,
-            retry_delay: Span::SECOND,
-            retry_after_limit: Span(5 * 60_000),
-            connect_timeout: Span(10_000),
-            read_timeout: Span(30_000),
+            retry: Retry::default(),
             max_bytes: 4 << 30,
             max_pages: 10_000,
             cache_bytes: 256 << 20,
@@ -210,12 +198,8 @@ impl Config {
             }
             _ => {}
         }
-        for (field, zero) in [
-            ("max_bytes", self.max_bytes == 0),
-            ("max_pages", self.max_pages == 0),
-            ("connect_timeout", self.connect_timeout == Span(0)),
-            ("read_timeout", self.read_timeout == Span(0)),
-        ] {
+        wrong.extend(self.network.validate());
+        for (field, zero) in [("max_bytes", self.max_bytes == 0), ("max_pages", self.max_pages == 0)] {
             if zero {
                 wrong.push((field, "0 lets nothing through".to_owned()));
             }
@@ -248,13 +232,9 @@ struct Held {
 impl State {
     pub(super) fn new(config: &Config) -> State {
         let client = Client::new(Settings {
-            ca_file: config.ca_file.clone(),
+            network: config.network.clone(),
             cert_and_key: config.client_cert_file.clone().zip(config.client_key_file.clone()),
-            connect_timeout: config.connect_timeout,
-            read_timeout: config.read_timeout,
-            retries: config.retries,
-            retry_delay: config.retry_delay,
-            retry_after_limit: config.retry_after_limit,
+            retry: config.retry,
         });
         // A weight is a u32, so it counts KiB; a page that does not fit is not held.
         let held = (config.cache_bytes > 0 && config.method == Method::Get).then(|| {
@@ -284,10 +264,19 @@ enum Next {
 }
 
 /// Brings all pages.
-pub(super) async fn collect(name: &str, config: &Config, state: &State, deadline: Instant, requests: &mut Requests) -> Collected {
+pub(super) async fn collect(name: &str, config: &Config, state: &State, deadline: Instant) -> Collected {
     let mut collected = Collected::nothing(name, clock::now());
-    let mut walk =
-        Walk { config, state, deadline, requests, source: String::new(), spool: None, pending: Vec::new(), modified: Some(Moment::NEVER) };
+    let mut requests = Requests::default();
+    let mut walk = Walk {
+        config,
+        state,
+        deadline,
+        requests: &mut requests,
+        source: String::new(),
+        spool: None,
+        pending: Vec::new(),
+        modified: Some(Moment::NEVER),
+    };
     match walk.pages().await {
         Ok(()) => collected.complete = true,
         Err(problem) => collected.problems.push(problem),
@@ -303,6 +292,7 @@ pub(super) async fn collect(name: &str, config: &Config, state: &State, deadline
             collected.problems.push(problem);
         }
     }
+    collected.requests = requests;
     collected.finished = clock::now();
     collected
 }
@@ -345,7 +335,9 @@ impl Walk<'_> {
             }
             match self.page(&url, body.as_deref(), number).await? {
                 Next::End => break,
-                Next::Link(link) => url = self.same_origin(&first, &url, &link)?,
+                Next::Link(link) => {
+                    url = client::same_origin(&first, &url, &link).map_err(|e| self.problem(ProblemKind::Source, e))?;
+                }
                 Next::Page(n) => {
                     number = n;
                     if let Some(Paging::Page { parameter, .. }) = &config.paging {
@@ -364,22 +356,6 @@ impl Walk<'_> {
 
     fn problem(&self, kind: ProblemKind, message: impl Into<String>) -> Problem {
         problem(kind, &self.source, message)
-    }
-
-    /// A link to another place would take our credentials there.
-    fn same_origin(&self, first: &Url, current: &Url, link: &str) -> Result<Url, Problem> {
-        let mut next =
-            current.join(link).map_err(|e| self.problem(ProblemKind::Source, format!("the next page's link is not a URL: {e}")))?;
-        next.set_fragment(None);
-        if next.origin() != first.origin() || !next.username().is_empty() || next.password().is_some() {
-            let message = format!(
-                "the next page is said to be at {}, not at {}; credentials are not taken to another place",
-                name_of(&next),
-                first.origin().ascii_serialization()
-            );
-            return Err(self.problem(ProblemKind::Source, message));
-        }
-        Ok(next)
     }
 
     fn with_cursor(&self, parameter: &str, cursor: String) -> Result<String, Problem> {

@@ -14,6 +14,7 @@ pub mod file;
 pub mod http;
 pub mod push;
 pub mod run;
+pub mod session;
 
 /// How a source is reached. Each kind's `Config` lives in its own file; a new kind is one file and one variant.
 #[derive(Clone, Debug)]
@@ -36,6 +37,18 @@ impl Reach {
             Reach::Http(_) => "http",
             Reach::Command(_) => "command",
             Reach::Push(_) => "push",
+        }
+    }
+
+    /// Whether we make HTTP requests to reach it.
+    pub const fn makes_requests(&self) -> bool {
+        matches!(self, Reach::Http(_)) || self.options().is_some()
+    }
+
+    /// How an API is asked, if it is one that [`session`] asks.
+    pub const fn options(&self) -> Option<&session::Options> {
+        match self {
+            Reach::File(_) | Reach::Http(_) | Reach::Command(_) | Reach::Push(_) => None,
         }
     }
 }
@@ -76,6 +89,8 @@ pub struct Collected {
     /// True if the source says that nothing changed since the last run (HTTP 304, same files): the held documents
     /// are handed again, so that the pipeline stays a pure function of documents.
     pub unchanged: bool,
+    /// HTTP requests it took, by what came of them.
+    pub requests: client::Requests,
 }
 
 impl Collected {
@@ -90,6 +105,7 @@ impl Collected {
             newest_per_subject: false,
             problems: Vec::new(),
             unchanged: false,
+            requests: client::Requests::default(),
         }
     }
 }

@@ -4,7 +4,8 @@
 //! schedule drift; a little jitter keeps a hundred replicas from asking at the same second. A run that came to nothing
 //! is tried again sooner, ever less often. A panic costs one run.
 
-use super::client::{Requests, problem};
+use super::client::problem;
+use super::session::Session;
 use super::{Collected, Reach, Schedule, command, file, http};
 use crate::clock;
 use crate::domain::{ProblemKind, Span};
@@ -28,8 +29,6 @@ const SHORTEST: Duration = Duration::from_millis(100);
 pub struct Job {
     /// What it brought.
     pub collected: Collected,
-    /// HTTP requests it took.
-    pub requests: Requests,
     /// The pipeline's answer, when it is done with it. Dropping it says that it came to nothing.
     pub done: oneshot::Sender<Applied>,
 }
@@ -87,19 +86,24 @@ pub async fn run_at(pace: Pace, schedule: Schedule, tx: mpsc::Sender<Job>, shutd
 pub async fn once(schedule: Schedule) -> Collected {
     let name = schedule.name.clone();
     let timeout = schedule.timeout.std();
-    attempt(&name, timeout, |deadline| async move { Source::new(&schedule).collect(&schedule, deadline).await }).await.0
+    attempt(&name, timeout, |deadline| async move { Source::new(&schedule).collect(&schedule, deadline).await }).await
 }
 
 /// What is kept of a source between its runs.
 enum Source {
     File(Arc<file::State>),
     Http(Box<http::State>),
+    /// Every cloud API.
+    Api(Arc<Session>),
     Command,
     Push,
 }
 
 impl Source {
     fn new(schedule: &Schedule) -> Source {
+        if let Some(options) = schedule.reach.options() {
+            return Source::Api(Session::new(options));
+        }
         match &schedule.reach {
             Reach::File(_) => Source::File(Arc::default()),
             Reach::Http(config) => Source::Http(Box::new(http::State::new(config))),
@@ -108,23 +112,22 @@ impl Source {
         }
     }
 
-    async fn collect(&self, schedule: &Schedule, deadline: Instant) -> (Collected, Requests) {
-        let mut requests = Requests::default();
+    async fn collect(&self, schedule: &Schedule, deadline: Instant) -> Collected {
         let (name, custodian) = (schedule.name.as_str(), schedule.custodian);
-        let collected = match (&schedule.reach, self) {
+        match (&schedule.reach, self) {
             (Reach::File(config), Source::File(state)) => file::collect(name, config, custodian, Path::new(""), state, deadline).await,
-            (Reach::Http(config), Source::Http(state)) => http::collect(name, config, state, deadline, &mut requests).await,
+            (Reach::Http(config), Source::Http(state)) => http::collect(name, config, state, deadline).await,
             (Reach::Command(config), _) => command::collect(name, config, custodian, deadline).await,
             (Reach::Push(_), _) => nothing(name, ProblemKind::Empty, "waits for documents to be pushed; it cannot be asked for them"),
             (Reach::File(_) | Reach::Http(_), _) => nothing(name, ProblemKind::Internal, "the source's state is another's"),
-        };
-        (collected, requests)
+        }
     }
 
     fn forget(&self) {
         match self {
             Source::File(state) => state.forget(),
             Source::Http(state) => state.forget(),
+            Source::Api(session) => session.forget(),
             Source::Command | Source::Push => {}
         }
     }
@@ -140,7 +143,7 @@ fn nothing(name: &str, kind: ProblemKind, message: impl Into<String>) -> Collect
 async fn drive<C, R>(pace: Pace, schedule: &Schedule, tx: &mpsc::Sender<Job>, shutdown: &CancellationToken, collect: C, forget: impl Fn())
 where
     C: Fn(Instant) -> R,
-    R: Future<Output = (Collected, Requests)> + Send + 'static,
+    R: Future<Output = Collected> + Send + 'static,
 {
     let every = schedule.every.std().max(SHORTEST);
     let base = Instant::now() + random(pace.start.std().min(every / 10));
@@ -149,9 +152,9 @@ where
     loop {
         let usable = async {
             sleep_until(due).await;
-            let (collected, requests) = attempt(&schedule.name, schedule.timeout.std(), &collect).await;
+            let collected = attempt(&schedule.name, schedule.timeout.std(), &collect).await;
             let (done, answer) = oneshot::channel();
-            tx.send(Job { collected, requests, done }).await.ok()?;
+            tx.send(Job { collected, done }).await.ok()?;
             Some(answer.await.is_ok_and(|applied| applied.usable))
         };
         let usable = tokio::select! {
@@ -185,9 +188,9 @@ fn next(base: Instant, every: Duration, now: Instant, failures: u32) -> Instant 
 }
 
 /// One run, in a task of its own, so that a panic or a hang ends there.
-async fn attempt<R>(name: &str, timeout: Duration, collect: impl FnOnce(Instant) -> R) -> (Collected, Requests)
+async fn attempt<R>(name: &str, timeout: Duration, collect: impl FnOnce(Instant) -> R) -> Collected
 where
-    R: Future<Output = (Collected, Requests)> + Send + 'static,
+    R: Future<Output = Collected> + Send + 'static,
 {
     // A century is as good as for ever, and does not overflow.
     let deadline = Instant::now() + timeout.min(Duration::from_secs(3_153_600_000));
@@ -207,7 +210,7 @@ where
     };
     let mut collected = nothing(name, kind, message);
     collected.started = started;
-    (collected, Requests::default())
+    collected
 }
 
 struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
@@ -236,15 +239,15 @@ mod tests {
         Schedule { name: "c".to_owned(), every, timeout: Span::MINUTE, reach, custodian: false }
     }
 
-    fn fine() -> (Collected, Requests) {
-        (Collected { complete: true, ..Collected::nothing("c", clock::now()) }, Requests::default())
+    fn fine() -> Collected {
+        Collected { complete: true, ..Collected::nothing("c", clock::now()) }
     }
 
     /// Seconds from the beginning at which the first `answers.len()` jobs came, each answered as told.
     async fn seconds<C, R>(pace: Pace, every: Span, collect: C, answers: &[Option<bool>]) -> (Vec<u64>, Vec<Collected>)
     where
         C: Fn(Instant) -> R + Send + Sync + 'static,
-        R: Future<Output = (Collected, Requests)> + Send + 'static,
+        R: Future<Output = Collected> + Send + 'static,
     {
         let begin = Instant::now();
         let (tx, mut rx) = mpsc::channel(1);
@@ -335,7 +338,7 @@ mod tests {
             let shutdown = CancellationToken::new();
             let collect = move |_| async move { if stage == 0 { std::future::pending().await } else { fine() } };
             if stage == 2 {
-                tx.send(Job { collected: fine().0, requests: Requests::default(), done: oneshot::channel().0 }).await.unwrap();
+                tx.send(Job { collected: fine(), done: oneshot::channel().0 }).await.unwrap();
             }
             let task = {
                 let (shutdown, tx) = (shutdown.clone(), tx.clone());

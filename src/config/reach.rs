@@ -2,8 +2,8 @@
 
 use super::errors::{Place, ProblemSeverity, Report, suggestion};
 use super::yaml::{At, Entry, Node, Table, Value, excerpt};
-use crate::collectors::client::Secret;
-use crate::collectors::{Reach, command, file, http, push};
+use crate::collectors::client::{Network, Retry, Secret};
+use crate::collectors::{Reach, command, file, http, push, session};
 use crate::domain::Span;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,11 @@ pub(super) const HTTP_KEYS: &[&str] = &[
     "client_cert_file",
     "client_key_file",
     "ca_file",
+    "proxy_url",
+    "proxy_username",
+    "proxy_password_file",
+    "proxy_password_env",
+    "refuse_private_addresses",
     "body",
     "paging",
     "retries",
@@ -32,6 +37,27 @@ pub(super) const HTTP_KEYS: &[&str] = &[
     "max_bytes",
     "max_pages",
     "cache_bytes",
+];
+/// What may be said of every API, besides what is its own.
+#[expect(dead_code, reason = "the first collector of an API uses it")]
+pub(super) const OPTION_KEYS: &[&str] = &[
+    "ca_file",
+    "proxy_url",
+    "proxy_username",
+    "proxy_password_file",
+    "proxy_password_env",
+    "refuse_private_addresses",
+    "retries",
+    "retry_delay",
+    "retry_after_limit",
+    "connect_timeout",
+    "read_timeout",
+    "requests_per_second",
+    "burst",
+    "concurrency",
+    "max_page_bytes",
+    "max_bytes",
+    "max_pages",
 ];
 pub(super) const COMMAND_KEYS: &[&str] = &["argv", "env", "set", "env_files", "cwd", "findings_exit_codes", "max_output_bytes", "reads"];
 pub(super) const PUSH_KEYS: &[&str] = &["token_file", "token_env", "max_bytes"];
@@ -245,22 +271,69 @@ fn http_config(node: &Node, base: &Base<'_>, report: &Report) -> Option<http::Co
         auth,
         client_cert_file: cert.map(|p| base.path(&p.value)),
         client_key_file: key.map(|p| base.path(&p.value)),
-        ca_file: t.text("ca_file").map(|p| base.path(&p.value)),
+        network: network(&t, defaults.network, base),
         body: body.map(|b| b.value),
         paging: t.node("paging").and_then(|n| paging(n, report)),
-        retries: t.whole("retries", 0..=100).and_then(|n| u32::try_from(n.value).ok()).unwrap_or(defaults.retries),
-        retry_delay: t.span("retry_delay", Span(1)).map_or(defaults.retry_delay, |s| s.value),
-        retry_after_limit: t.span("retry_after_limit", Span(0)).map_or(defaults.retry_after_limit, |s| s.value),
-        connect_timeout: t.span("connect_timeout", Span(1)).map_or(defaults.connect_timeout, |s| s.value),
-        read_timeout: t.span("read_timeout", Span(1)).map_or(defaults.read_timeout, |s| s.value),
+        retry: retry(&t, defaults.retry),
         max_bytes: size(&t, "max_bytes").unwrap_or(defaults.max_bytes),
-        max_pages: t.whole("max_pages", 1..=u64::from(u32::MAX)).and_then(|n| u32::try_from(n.value).ok()).unwrap_or(defaults.max_pages),
+        max_pages: small(&t, "max_pages", 1..=u64::from(u32::MAX)).unwrap_or(defaults.max_pages),
         cache_bytes: size(&t, "cache_bytes").unwrap_or(defaults.cache_bytes),
     };
     if report.errors() == before {
         faults(node, "from.http", config.validate(), report);
     }
     (report.errors() == before).then_some(config)
+}
+
+/// How hosts are reached, for whoever makes requests.
+fn network(t: &Table<'_, '_>, defaults: Network, base: &Base<'_>) -> Network {
+    let password = secret(t, "proxy_password", base);
+    let username = t.text("proxy_username");
+    if let (Some(username), None) = (&username, &password) {
+        t.report.error_help(
+            username.at,
+            "`proxy_username` has no password beside it",
+            "write `proxy_password_file: /run/secrets/…` or `proxy_password_env: VARIABLE`",
+        );
+    }
+    if password.is_some() && username.is_none() {
+        t.missing("proxy_username", "the password is whose? `proxy_username: …`");
+    }
+    Network {
+        ca_file: t.text("ca_file").map(|p| base.path(&p.value)).or(defaults.ca_file),
+        proxy_url: t.text("proxy_url").map(|u| u.value).or(defaults.proxy_url),
+        proxy_login: username.map(|u| u.value).zip(password).or(defaults.proxy_login),
+        refuse_private_addresses: t.boolean("refuse_private_addresses").map_or(defaults.refuse_private_addresses, |b| b.value),
+        connect_timeout: t.span("connect_timeout", Span(1)).map_or(defaults.connect_timeout, |s| s.value),
+        read_timeout: t.span("read_timeout", Span(1)).map_or(defaults.read_timeout, |s| s.value),
+    }
+}
+
+fn retry(t: &Table<'_, '_>, defaults: Retry) -> Retry {
+    Retry {
+        retries: small(t, "retries", 0..=100).unwrap_or(defaults.retries),
+        delay: t.span("retry_delay", Span(1)).map_or(defaults.delay, |s| s.value),
+        after_limit: t.span("retry_after_limit", Span(0)).map_or(defaults.after_limit, |s| s.value),
+    }
+}
+
+/// What may be said of every API ([`OPTION_KEYS`]); `defaults` are that API's.
+#[expect(dead_code, reason = "the first collector of an API uses it")]
+fn options(t: &Table<'_, '_>, defaults: session::Options, base: &Base<'_>) -> session::Options {
+    session::Options {
+        network: network(t, defaults.network, base),
+        retry: retry(t, defaults.retry),
+        requests_per_second: small(t, "requests_per_second", 1..=1000).unwrap_or(defaults.requests_per_second),
+        burst: small(t, "burst", 1..=10_000).unwrap_or(defaults.burst),
+        concurrency: small(t, "concurrency", 1..=256).unwrap_or(defaults.concurrency),
+        max_page_bytes: size(t, "max_page_bytes").unwrap_or(defaults.max_page_bytes),
+        max_bytes: size(t, "max_bytes").unwrap_or(defaults.max_bytes),
+        max_pages: small(t, "max_pages", 1..=u64::from(u32::MAX)).unwrap_or(defaults.max_pages),
+    }
+}
+
+fn small(t: &Table<'_, '_>, key: &str, range: std::ops::RangeInclusive<u64>) -> Option<u32> {
+    t.whole(key, range).and_then(|n| u32::try_from(n.value).ok())
 }
 
 fn check_url(url: &At<String>, report: &Report) {

@@ -279,6 +279,8 @@ impl SnapshotCollector {
             ProblemKind::ALL.iter().map(move |k| ([l, ("kind", k.word())], c.problems.get(k).copied().unwrap_or_default()))
         });
         some_counters(enc, &names::COLLECTOR_PROBLEMS, problems.collect())?;
+        let requests = all().flat_map(|(l, c)| c.requests.iter().map(move |(code, n)| ([l, ("code", *code)], *n)));
+        some_counters(enc, &names::COLLECTOR_REQUESTS, requests.collect())?;
         let scans = all().flat_map(|(l, c)| RUN_OUTCOMES.iter().zip(c.runs).map(move |(o, n)| ([l, ("outcome", *o)], n)));
         some_counters(enc, &names::COLLECTOR_SCANS, scans.collect())?;
         some_histograms(enc, &names::COLLECTOR_SCAN_DURATION, all().map(|(l, c)| ([l], &c.durations)).collect())?;

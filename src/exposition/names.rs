@@ -151,6 +151,8 @@ metrics! {
         "Findings of the last run that no control asks for.";
     COLLECTOR_PROBLEMS: Counter "compliance_collector_problems_total" [COLLECTOR, "kind"]
         "Problems met while collecting and reading; each costs only itself.";
+    COLLECTOR_REQUESTS: Counter "compliance_collector_requests_total" [COLLECTOR, "code"]
+        "HTTP requests of a collector by what came of them (ok, not_modified, refused, throttled, server_error, failed); each try counts.";
     COLLECTOR_SCANS: Counter "compliance_collector_scans_total" [COLLECTOR, OUTCOME]
         "Runs by outcome: complete, partial, failed.";
     COLLECTOR_SCAN_DURATION: Histogram "compliance_collector_scan_duration_seconds" [COLLECTOR]

@@ -320,6 +320,12 @@ fn collectors(page: &mut Page, s: &Snapshot) {
             family.sample(&[head, tail], Value::Int(c.problems.get(kind).copied().unwrap_or(0)));
         }
     }
+    let mut family = page.family(&names::COLLECTOR_REQUESTS);
+    for (c, head) in all() {
+        for ((_, n), tail) in c.requests.iter().zip(tails("code", c.requests.iter().map(|(code, _)| *code))) {
+            family.sample(&[head, &tail], Value::Int(*n));
+        }
+    }
     let outcomes = tails(OUTCOME, RUN_OUTCOMES);
     let mut family = page.family(&names::COLLECTOR_SCANS);
     for (c, head) in all() {

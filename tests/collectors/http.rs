@@ -1,6 +1,6 @@
 use super::server::{Reply, Server, answer, ok, read_request};
 use super::{assert_hidden, problems, schedule, text};
-use bornright::collectors::client::Secret;
+use bornright::collectors::client::{Network, Retry, Secret};
 use bornright::collectors::http::{Auth, Config, Method, Paging, Place};
 use bornright::collectors::run::{Applied, Job, Pace, once, run_at};
 use bornright::collectors::{Collected, Reach};
@@ -11,8 +11,14 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+/// So many further tries, at once.
+fn quick(retries: u32) -> Retry {
+    Retry { retries, delay: Span(5), ..Retry::default() }
+}
+
 fn config(server: &Server, path: &str) -> Config {
-    Config { url: format!("{}{path}", server.url), retry_delay: Span(5), read_timeout: Span(300), ..Config::default() }
+    let network = Network { read_timeout: Span(300), ..Network::default() };
+    Config { url: format!("{}{path}", server.url), retry: quick(5), network, ..Config::default() }
 }
 
 async fn get(config: Config) -> Collected {
@@ -172,7 +178,7 @@ async fn throttling_and_server_errors_are_waited_out() {
     assert!(get(config(&server, "/x")).await.complete);
 
     let server = Server::new(|_, _| answer("502 Bad Gateway", "", "upstream \u{7}is\n down"));
-    let got = get(Config { retries: 2, ..config(&server, "/x") }).await;
+    let got = get(Config { retry: quick(2), ..config(&server, "/x") }).await;
     assert_eq!(said(&got, &server), "URL/x: source: answered 502 Bad Gateway: upstream is down; 3 tries");
     assert!(!got.complete && got.documents.is_empty());
 
@@ -215,14 +221,14 @@ async fn answers_that_break_off_stall_or_never_come_are_tried_again() {
     }
     for stalled in ["", long, chunked] {
         let server = Server::new(move |_, _| Reply::Silence(stalled.as_bytes().to_vec()));
-        let got = get(Config { retries: 1, ..config(&server, "/x") }).await;
+        let got = get(Config { retry: quick(1), ..config(&server, "/x") }).await;
         assert!(!got.complete && got.documents.is_empty(), "{got:?}");
         assert_eq!(got.problems[0].kind, ProblemKind::Timeout, "{stalled:?}: {}", problems(&got));
         assert_eq!(server.requests().len(), 2);
     }
     // Nobody listens there.
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let got = get(Config { url: format!("http://{closed}/x"), retries: 1, retry_delay: Span(1), ..Config::default() }).await;
+    let got = get(Config { url: format!("http://{closed}/x"), retry: quick(1), ..Config::default() }).await;
     assert_eq!(got.problems[0].kind, ProblemKind::Unreachable);
     assert!(problems(&got).to_lowercase().contains("connection refused"), "{}", problems(&got));
 }
@@ -356,7 +362,10 @@ async fn runs(config: Config, usable: &[bool]) -> Vec<(Collected, bornright::col
     let mut jobs = Vec::new();
     for &usable in usable {
         let job = rx.recv().await.unwrap();
-        jobs.push((job.collected, job.requests));
+        jobs.push({
+            let requests = job.collected.requests;
+            (job.collected, requests)
+        });
         job.done.send(Applied { usable }).unwrap();
     }
     shutdown.cancel();
@@ -516,17 +525,17 @@ async fn a_private_authority_and_a_client_certificate_are_used() {
     let tls = Tls::new();
     let full = Config {
         url: tls.url.clone(),
-        ca_file: Some(tls.ca.path().to_owned()),
+        network: Network { ca_file: Some(tls.ca.path().to_owned()), ..Network::default() },
         client_cert_file: Some(tls.cert.path().to_owned()),
         client_key_file: Some(tls.key.path().to_owned()),
-        retries: 0,
+        retry: quick(0),
         ..Config::default()
     };
     let got = get(full.clone()).await;
     assert!(got.complete, "{}", problems(&got));
 
     // Whom the system does not trust, we do not.
-    let got = get(Config { ca_file: None, ..full.clone() }).await;
+    let got = get(Config { network: Network::default(), ..full.clone() }).await;
     assert_eq!(got.problems[0].kind, ProblemKind::Unreachable, "{}", problems(&got));
     assert!(problems(&got).contains("certificate"), "{}", problems(&got));
     let got = get(Config { client_cert_file: None, client_key_file: None, ..full.clone() }).await;
@@ -537,8 +546,8 @@ async fn a_private_authority_and_a_client_certificate_are_used() {
     let got = get(Config { client_key_file: Some(wrong.path().to_owned()), ..full.clone() }).await;
     assert!(problems(&got).contains("PEM"), "{}", problems(&got));
     assert_hidden(&got, "not-a-k3y");
-    let got = get(Config { ca_file: Some(wrong.path().to_owned()), ..full.clone() }).await;
+    let got = get(Config { network: Network { ca_file: Some(wrong.path().to_owned()), ..Network::default() }, ..full.clone() }).await;
     assert!(problems(&got).contains("expected PEM certificates"), "{}", problems(&got));
-    let got = get(Config { ca_file: Some("/no/such/ca".into()), ..full }).await;
+    let got = get(Config { network: Network { ca_file: Some("/no/such/ca".into()), ..Network::default() }, ..full }).await;
     assert!(problems(&got).contains("/no/such/ca"), "{}", problems(&got));
 }

@@ -152,6 +152,7 @@ pub(crate) fn estate() -> Snapshot {
             unmapped: 3,
             runs: [3, 1, 0],
             problems: BTreeMap::from([(ProblemKind::Malformed, 2)]),
+            requests: vec![],
             durations,
             recent_problems: vec![
                 "scans/prowler.json (record 17): malformed: `status_code` is 4, expected PASS, FAIL or MANUAL".to_owned(),
@@ -163,6 +164,7 @@ pub(crate) fn estate() -> Snapshot {
             reach: "http",
             format: "xccdf".to_owned(),
             every: Span::DAY,
+            requests: vec![("ok", 41), ("throttled", 2), ("failed", 0)],
             max_age: Span::DAY.times(3),
             durations: DurationHistogram::new(&[0.5, 10.0, 60.0]),
             ..CollectorView::default()
