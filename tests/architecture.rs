@@ -82,8 +82,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     // A secret is a type that prints `***` (law 14).
     ("secrecy", &["collectors", "config", "serve"]),
     // Instants are domain's; formats reads the many ways scanners write them, collectors those of files and
-    // HTTP, config those of waivers; clock asks.
-    ("jiff", &["domain", "formats", "collectors", "config", "clock"]),
+    // HTTP, config those of waivers; clock asks. slo knows when a calendar month ends in a time zone that it was given.
+    ("jiff", &["domain", "formats", "collectors", "config", "clock", "slo"]),
     // Digests: of evidence (collectors, app), of configuration (config), of the chain (ledger), of credentials that were
     // right once (serve).
     ("sha2", &["ledger", "config", "app", "collectors", "serve"]),

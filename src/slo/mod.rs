@@ -8,8 +8,11 @@ pub mod window;
 
 pub mod tier;
 
+pub mod expand;
+
 pub mod lint;
 
+pub use expand::expand;
 pub use lint::{Code, Level, Lint};
 pub use objective::{Calendar, Composite, CompositeMode, ControlSelector, Member, Policy, Sli, Slo, Weights};
 pub use tier::{Tier, Tiers, Urgency};

@@ -34,6 +34,8 @@ pub struct Slo {
     pub period: Span,
     /// A calendar period for reports; alerts always use the rolling one.
     pub calendar: Option<Calendar>,
+    /// Where the calendar's days begin.
+    pub time_zone: jiff::tz::TimeZone,
     /// What is counted (slo.md section 3).
     pub sli: Sli,
     /// How unknown counts.
@@ -44,6 +46,10 @@ pub struct Slo {
     pub weights: Weights,
     /// Page only while at least so many resources fail (slo.md section 6).
     pub min_bad_resources: Option<u64>,
+    /// How many resources are expected, for the quantum of small populations (slo.md section 6) before a scan has shown it.
+    pub expected_resources: Option<u64>,
+    /// How many events are expected in a period, for SLIs that count events (SLO113).
+    pub expected_events: Option<u64>,
     /// The scan interval T, where it is not to be taken from the collectors.
     pub scan_interval: Option<Span>,
     /// A scan can be started at night: a slow scan does not turn a page into a ticket (slo.md section 5.3, step 3).
@@ -109,23 +115,23 @@ pub enum Weights {
 }
 
 /// An SLO over SLOs (slo.md section 8).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Composite {
     /// How members become one.
     pub mode: CompositeMode,
     /// The members; at least one.
     pub members: Vec<Member>,
-    /// What a member without data counts as, for `weighted`: left out, or wholly bad.
+    /// What a member without data counts as: left out, or wholly bad.
     pub missing_is_bad: bool,
 }
 
 /// A member of a composite.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Member {
     /// The `sloth_id` of the member.
     pub slo: String,
-    /// Its weight.
-    pub weight: u32,
+    /// Its weight: above zero, not always whole (OpenSLO's `compositeWeight` is 0.5 as often as 2).
+    pub weight: f64,
 }
 
 closed_words! {
@@ -150,6 +156,10 @@ closed_words! {
 closed_words! {
     /// A calendar period, for reports.
     Calendar {
+        /// A day.
+        Day = "day",
+        /// A week, from Monday.
+        Week = "week",
         /// A calendar month.
         Month = "month",
         /// A quarter.
@@ -230,11 +240,14 @@ impl Slo {
             objective,
             period,
             calendar: None,
+            time_zone: jiff::tz::TimeZone::UTC,
             sli: Sli::ResourceTime,
             unknown: Policy::Exclude,
             waived: Policy::Exclude,
             weights: Weights::Equal,
             min_bad_resources: None,
+            expected_resources: None,
+            expected_events: None,
             scan_interval: None,
             rescan_on_demand: false,
             runbook_url: String::new(),
