@@ -4,6 +4,7 @@ mod backend;
 mod demo;
 mod gate;
 pub(crate) mod load;
+mod measures;
 pub(crate) mod pipeline;
 pub(crate) mod verdict;
 mod writer;

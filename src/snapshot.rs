@@ -5,7 +5,7 @@
 //! exactly, without asking the writer. It deliberately has no resource ids: those are answered from the ledger.
 
 use crate::domain::{CheckResult, Counts, Moment, Nature, ProblemKind, Severity, Span, WaiverOrigin, WaiverState};
-use crate::slo::Slo;
+use crate::slo::{Measure, Slo};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -102,8 +102,12 @@ pub struct ControlView {
 pub struct SloView {
     /// The objective.
     pub slo: Slo,
-    /// Indexes into `controls`, rising.
+    /// Indexes into `controls`, rising; none for a composite.
     pub controls: Vec<u32>,
+    /// What it has counted, complete up to the snapshot's horizon.
+    pub measure: Measure,
+    /// For time slices: good, bad and unknown ones closed up to the snapshot's instant.
+    pub slices_total: [u64; 3],
 }
 
 /// What an objective stands at, by the resources of one instant.

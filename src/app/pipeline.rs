@@ -3,6 +3,7 @@
 //! A run is read, judged, committed to the ledger in one transaction, and only then shown.
 
 use super::gate::ClockGate;
+use super::measures::Measures;
 use crate::collectors::client::Requests;
 use crate::collectors::{Collected, Document, decode};
 use crate::config::{CollectorConfig, Config, Definitions};
@@ -10,11 +11,13 @@ use crate::domain::account::DurationHistogram;
 use crate::domain::{
     Cause, Finding, Moment, Position, Problem, ProblemKind, ScannerInfo, ScopeTemplate, Severity, Span, WaiverOrigin, WaiverState,
 };
-use crate::evaluate::account::Episode;
+use crate::evaluate::account::{Episode, Mark};
 use crate::evaluate::{Account, Book, CollectorRules, Observed, PairTransition, Rules, WhereTest};
 use crate::formats::{self, Context, Flow, Format, FormatSpec, Limits, Sink};
-use crate::ledger::{self, Changes, CounterRow, Evidence, Head, Ledger, NewNames, Record, RecordKind, ResourceRow, RunRecord, Transition};
-use crate::snapshot::{CollectorView, ControlView, LedgerView, ScopeView, SloView, Snapshot, WaiverView};
+use crate::ledger::{
+    self, Changes, CounterRow, Evidence, Head, HistoryRow, Ledger, NewNames, Record, RecordKind, ResourceRow, RunRecord, Transition,
+};
+use crate::snapshot::{CollectorView, ControlView, LedgerView, ScopeView, Snapshot, WaiverView};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
@@ -40,6 +43,7 @@ pub(crate) struct Pipeline {
     ledger: Ledger,
     book: Book,
     account: Account,
+    measures: Measures,
     health: BTreeMap<String, Health>,
     definitions_written: String,
     generation: u64,
@@ -155,6 +159,19 @@ impl Pipeline {
         let at = gate.freeze(head.at.unwrap_or(started_at));
         let mut account = Account::new(head.at.unwrap_or(at));
         restore_account(&mut account, &book, counters, episodes, notes.get("durations"));
+        ledger.history(&mut |h| {
+            if let Some(row) = book.row(h.control, h.scope) {
+                account.restore_mark(Mark {
+                    row,
+                    at: h.at,
+                    counts: h.counts,
+                    resource_ms: h.resource_ms,
+                    fresh: h.fresh,
+                    evidence_ms: h.evidence_ms,
+                    deadlines: h.deadlines,
+                });
+            }
+        })?;
         let held = head.at.is_some();
         account.look(&book, at);
         let transitions = account.advance(&book, at);
@@ -169,6 +186,7 @@ impl Pipeline {
             ledger,
             book,
             account,
+            measures: Measures::default(),
             health,
             definitions_written: notes.get("definitions_digest").cloned().unwrap_or_default(),
             generation: 0,
@@ -193,8 +211,15 @@ impl Pipeline {
             pipeline.account.look(&pipeline.book, at);
             pipeline.commit(RecordKind::Definitions, None, transitions)?;
         }
+        pipeline.measure(notes.get("slices").map(String::as_str))?;
         pipeline.publish();
         Ok(pipeline)
+    }
+
+    /// Reads every objective's timeline from the ledger's history: at a start, and when definitions change.
+    fn measure(&mut self, slices: Option<&str>) -> anyhow::Result<()> {
+        self.measures = Measures::build(&self.definitions, &self.book, &self.ledger, slices, self.account.at)?;
+        Ok(())
     }
 
     /// The configuration in force.
@@ -368,7 +393,8 @@ impl Pipeline {
         let at = self.gate.freeze(self.account.at);
         let transitions = self.account.advance(&self.book, at);
         self.account.look(&self.book, at);
-        if transitions.is_empty() {
+        if transitions.is_empty() && !self.account.has_marks() {
+            self.measures.carry(&self.book, &[], at);
             self.publish();
             return Ok(());
         }
@@ -393,6 +419,8 @@ impl Pipeline {
         self.health.retain(|name, _| self.config.collectors.iter().any(|c| c.name == *name));
         self.reload = Some((true, at));
         self.commit(RecordKind::Definitions, None, transitions)?;
+        let slices = self.measures.note().map(|(_, text)| text);
+        self.measure(slices.as_deref())?;
         self.publish();
         Ok(())
     }
@@ -508,6 +536,24 @@ impl Pipeline {
             })
             .collect();
         changes.counters = self.counters();
+        let marks = self.account.take_marks();
+        changes.history = marks
+            .iter()
+            .map(|m| {
+                let slot = self.book.rows()[m.row as usize];
+                HistoryRow {
+                    at: m.at,
+                    control: slot.control,
+                    scope: slot.shown,
+                    counts: m.counts,
+                    resource_ms: m.resource_ms,
+                    fresh: m.fresh,
+                    evidence_ms: m.evidence_ms,
+                    deadlines: m.deadlines,
+                }
+            })
+            .collect();
+        self.measures.carry(&self.book, &marks, at);
         let mut keys = std::mem::take(&mut self.account.episodes_changed);
         keys.sort_unstable();
         keys.dedup();
@@ -637,6 +683,7 @@ impl Pipeline {
         notes.push(("pending".to_owned(), serde_json::to_string(&self.book.pending()).unwrap_or_default()));
         let ran: Vec<(u32, i64)> = self.book.bindings().iter().enumerate().filter_map(|(i, b)| b.ran_at.map(|r| (i as u32, r.0))).collect();
         notes.push(("ran".to_owned(), serde_json::to_string(&ran).unwrap_or_default()));
+        notes.extend(self.measures.note());
         if let Some(at) = self.last_ingest {
             notes.push(("last_ingest".to_owned(), at.0.to_string()));
         }
@@ -710,13 +757,8 @@ impl Pipeline {
         for i in 1..first_change.len() {
             first_change[i] += first_change[i - 1];
         }
-        let slos = self.definitions.slos.iter().map(|slo| {
-            let covered = |view: &ControlView| self.definitions.controls().any(|c| c.id == view.id && slo.controls.covers(c));
-            let controls = controls.iter().enumerate().filter(|(_, c)| covered(c)).map(|(i, _)| i as u32).collect();
-            SloView { slo: slo.clone(), controls }
-        });
-        let slos: Vec<SloView> = slos.collect();
         let at = self.account.at;
+        let slos = self.measures.views(&self.book, &self.account.rows, &self.account.changes(), &controls, at, self.account.horizon);
         let (waivers, waiver_counts) = self.waivers(at);
         let head: &Head = self.ledger.head();
         Snapshot {

@@ -79,6 +79,32 @@ pub struct Episode {
 /// Episodes by (ledger resource, book control).
 pub type Episodes = HashMap<(u32, u32), Episode, FixedState>;
 
+/// A row at an instant from which on it goes differently: what a history of it is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// Book row.
+    pub row: u32,
+    /// From this instant on (inclusive).
+    pub at: Moment,
+    /// Resources in each state, from then on.
+    pub counts: [u64; 4],
+    /// Resource-milliseconds in each state until then.
+    pub resource_ms: [u64; 4],
+    /// Whether its newest evidence is fresh, from then on.
+    pub fresh: bool,
+    /// Fresh and stale control-milliseconds until then.
+    pub evidence_ms: [u64; 2],
+    /// Remediation deadlines met and missed so far, of all severities, those of this instant among them.
+    pub deadlines: [u64; 2],
+}
+
+impl Mark {
+    /// Whether something but the passing of time lies between the two.
+    fn differs(&self, other: &Mark) -> bool {
+        (self.counts, self.fresh, self.deadlines) != (other.counts, other.fresh, other.deadlines)
+    }
+}
+
 /// The counters of every row.
 #[derive(Debug, Default)]
 pub struct Account {
@@ -96,6 +122,10 @@ pub struct Account {
     pub durations: Vec<DurationHistogram>,
     /// The last survey.
     pub survey: Survey,
+    /// Marks that the ledger has not taken yet.
+    marks: Vec<Mark>,
+    /// The newest mark of each row; `None`: the row has no history yet.
+    marked: Vec<Option<Mark>>,
     next: usize,
 }
 
@@ -258,12 +288,17 @@ impl Account {
         // rows or events there are elsewhere.
         let mut reached = vec![self.at; self.rows.len()];
         let deadlines = self.deadlines_until(to);
-        let mut due = 0;
+        let flips = self.flips_until(to);
+        let (mut due, mut flipped) = (0, 0);
         while let Some(s) = self.survey.schedule.get(self.next).copied().filter(|s| s.at <= to) {
             self.next += 1;
             while let Some((key, at)) = deadlines.get(due).copied().filter(|(_, at)| *at <= s.at) {
                 due += 1;
-                self.miss(key, at);
+                self.miss(key, at, &reached);
+            }
+            while let Some((row, at)) = flips.get(flipped).copied().filter(|(_, at)| *at <= s.at) {
+                flipped += 1;
+                self.mark(row, reached[row as usize], at);
             }
             let row = &mut self.rows[s.row as usize];
             let last = &mut reached[s.row as usize];
@@ -271,10 +306,14 @@ impl Account {
             *last = s.at;
             move_count(row, &s.change);
             self.apply_one(book, s.row, &s.change, s.at);
+            self.mark(s.row, s.at, s.at);
             out.push(PairTransition { change: s.change, at: s.at });
         }
         for (key, at) in deadlines.into_iter().skip(due) {
-            self.miss(key, at);
+            self.miss(key, at, &reached);
+        }
+        for (row, at) in flips.into_iter().skip(flipped) {
+            self.mark(row, reached[row as usize], at);
         }
         for (row, last) in self.rows.iter_mut().zip(reached) {
             integrate(row, last, to);
@@ -330,6 +369,10 @@ impl Account {
                     c.overdue = 0;
                 }
             }
+        }
+        let registered = book.rows().iter().zip(0u32..).filter(|(slot, i)| slot.row == *i).map(|(_, i)| i);
+        for row in registered {
+            self.mark(row, self.at, self.at);
         }
         for e in self.episodes.values().filter(|e| e.closed.is_none()) {
             if let Some(v) = self.rows.get_mut(e.row as usize).and_then(|r| r.violations.as_mut()) {
@@ -387,13 +430,75 @@ impl Account {
         due
     }
 
+    /// Rows whose newest evidence runs out after the account's instant, up to `until`, by instant.
+    fn flips_until(&self, until: Moment) -> Vec<(u32, Moment)> {
+        let mut flips: Vec<(u32, Moment)> = (0u32..)
+            .zip(&self.rows)
+            .filter_map(|(i, row)| row.fresh_until.filter(|f| self.at < *f && *f <= until).map(|f| (i, f)))
+            .collect();
+        flips.sort_unstable_by_key(|(row, at)| (*at, *row));
+        flips
+    }
+
+    /// Notes how row `row`, which stands at `reached`, goes on from `at`, if that differs from what was noted before.
+    fn mark(&mut self, row: u32, reached: Moment, at: Moment) {
+        let i = row as usize;
+        let now = self.rows[i].advanced(reached, at, &[]);
+        let deadlines = self.rows[i]
+            .violations
+            .as_ref()
+            .map_or([0, 0], |v| v.by_severity.iter().fold([0, 0], |[met, missed], c| [met + c.met, missed + c.missed]));
+        let mark = Mark {
+            row,
+            at,
+            counts: now.counts.0,
+            resource_ms: now.resource_ms.0,
+            fresh: now.fresh,
+            evidence_ms: now.evidence_ms,
+            deadlines,
+        };
+        self.marked.resize(self.rows.len().max(self.marked.len()), None);
+        if self.marked[i].is_none_or(|before| mark.differs(&before)) {
+            self.marked[i] = Some(mark);
+            self.marks.push(mark);
+        }
+    }
+
+    /// What a history is to get since it was last asked, by instant, one for each row and instant.
+    pub fn take_marks(&mut self) -> Vec<Mark> {
+        let mut marks = std::mem::take(&mut self.marks);
+        // Stable: of several at one instant the last one has all that happened in it.
+        marks.sort_by_key(|m| (m.at, m.row));
+        marks.dedup_by(|later, earlier| {
+            let same = (later.at, later.row) == (earlier.at, earlier.row);
+            if same {
+                *earlier = *later;
+            }
+            same
+        });
+        marks
+    }
+
+    /// Whether there is something that a history has not got yet.
+    pub fn has_marks(&self) -> bool {
+        !self.marks.is_empty()
+    }
+
+    /// Tells what the history has already, so that it is not told again.
+    pub fn restore_mark(&mut self, mark: Mark) {
+        let i = mark.row as usize;
+        self.marked.resize(self.marked.len().max(i + 1), None);
+        self.marked[i] = Some(mark);
+    }
+
     /// The deadline passes while the episode is open: missed, once and for all.
-    fn miss(&mut self, key: (u32, u32), deadline: Moment) {
+    fn miss(&mut self, key: (u32, u32), deadline: Moment, reached: &[Moment]) {
         if let Some(e) = self.episodes.get_mut(&key).filter(|e| e.closed.is_none() && !e.counted && e.deadline == Some(deadline)) {
             e.counted = true;
             let (row, severity) = (e.row, e.severity);
             self.violations(row).by_severity[severity as usize].missed += 1;
             self.episodes_changed.push(key);
+            self.mark(row, reached.get(row as usize).copied().unwrap_or(deadline), deadline);
         }
     }
 

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 mod canonical;
 mod export;
+mod history;
 mod mark;
 mod prune;
 mod reader;
@@ -289,6 +290,27 @@ pub struct CounterRow {
     pub transitions: Vec<(&'static str, Cause, u64)>,
 }
 
+/// A (control, shown scope) at an instant from which on it goes differently.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HistoryRow {
+    /// From this instant on (inclusive).
+    pub at: Moment,
+    /// Control.
+    pub control: u32,
+    /// Scope as shown.
+    pub scope: u32,
+    /// Resources by state, from then on.
+    pub counts: [u64; 4],
+    /// Resource-milliseconds by state until then.
+    pub resource_ms: [u64; 4],
+    /// Whether its newest evidence is fresh, from then on.
+    pub fresh: bool,
+    /// Fresh and stale control-milliseconds until then.
+    pub evidence_ms: [u64; 2],
+    /// Remediation deadlines met and missed so far.
+    pub deadlines: [u64; 2],
+}
+
 /// Anything else the pipeline keeps, by name: JSON text, at most a few kilobytes each (collector health,
 /// histograms, pending confirmations).
 pub type Notes = Vec<(String, String)>;
@@ -312,6 +334,8 @@ pub struct Changes<'a> {
     pub episodes_gone: Vec<(u32, u32)>,
     /// All counters, as of the record's instant.
     pub counters: Vec<CounterRow>,
+    /// What goes differently from some instant on since the last commit, sorted by instant.
+    pub history: Vec<HistoryRow>,
     /// Notes that changed.
     pub notes: Notes,
     /// The definitions documents (name, text) when `definitions_digest` is new to the ledger.

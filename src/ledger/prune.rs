@@ -65,6 +65,7 @@ impl Ledger {
                     [through.last_resource],
                 )? as u64;
                 tx.execute("DELETE FROM baseline", [])?;
+                super::history::prune(tx, before)?;
                 let mut insert = tx.prepare("INSERT INTO baseline VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?;
                 for ((control, scope), counts, ms) in integrals.at(through.at) {
                     if canonical::integral(control, scope, &counts, &ms).is_some() {

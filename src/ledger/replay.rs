@@ -118,6 +118,15 @@ impl Integrals {
         })
     }
 
+    /// One row at `at`: counts and resource-milliseconds; zeros if nothing ever touched it.
+    pub(super) fn row_at(&self, key: (u32, u32), at: i64) -> ([u64; 4], [u64; 4]) {
+        self.index.get(&key).map_or(([0; 4], [0; 4]), |&i| {
+            let mut row = self.rows[i].clone();
+            row.advance(at);
+            (row.counts, row.ms)
+        })
+    }
+
     /// The `integrals` digest at `at`.
     pub(super) fn digest(&mut self, at: i64) -> String {
         let mut packed = Packed::default();

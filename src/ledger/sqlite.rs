@@ -4,7 +4,7 @@ use super::canonical::{self, Fields, Header, NO_HASH, Packed};
 use super::mark::beside;
 use super::{
     Binding, Changes, Config, CounterRow, Episode, Head, LedgerError, NewNames, Record, RecordKind, ResourceRow, Restore, RowName,
-    Transition, schema,
+    Transition, history, schema,
 };
 use crate::domain::{Moment, Severity};
 use hashbrown::HashMap;
@@ -110,9 +110,12 @@ impl Ledger {
         if empty {
             let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
             tx.execute_batch(schema::CREATE)?;
+            tx.execute_batch(history::CREATE)?;
             tx.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
             tx.pragma_update(None, "user_version", schema::VERSION)?;
             tx.commit()?;
+        } else {
+            self.db.execute_batch(history::CREATE)?;
         }
         self.reload()
     }
@@ -328,6 +331,7 @@ impl Ledger {
         header.transitions = write_transitions(&tx, self.last_transition, record.at, transitions).map_err(sql)?;
         header.last_transition = self.last_transition + transitions.len() as i64;
         write_state(&tx, changes).map_err(sql)?;
+        history::write(&tx, &changes.history).map_err(sql)?;
         let sums = write_counters(&tx, stored, self.head.at, record.at, counters).map_err(sql)?;
         (header.integrals, header.checkpoint, header.totals) = (sums.integrals, sums.checkpoint, sums.totals);
         header.event = match &record.run {

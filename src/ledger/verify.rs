@@ -7,6 +7,7 @@
 //! recomputed. Observations, weights, open episodes and notes are working state and not under the chain.
 
 use super::canonical::{self, Fields, Header, NO_HASH, Packed};
+use super::history::Check;
 use super::replay::{Integrals, Shown, load_shown};
 use super::sqlite::{self, Sums, each, fault, headers};
 use super::{LedgerError, RowName, RunRecord, Transition};
@@ -98,6 +99,9 @@ fn walk(db: &Connection, report: &mut VerifyReport) -> Result<(), Stop> {
     let mut integrals = Integrals::default();
     let mut transitions = db.prepare("SELECT * FROM transitions ORDER BY id")?;
     let mut transitions = transitions.query([])?;
+    let has_history = Check::exists(db)?;
+    let mut history = if has_history { Some(Check::statement(db)?) } else { None };
+    let mut history = history.as_mut().map(Check::new).transpose()?;
     let mut resources = Resources::new(db)?;
     let mut query = db.prepare(&headers("ORDER BY sequence"))?;
     let mut rows = query.query([])?;
@@ -130,6 +134,9 @@ fn walk(db: &Connection, report: &mut VerifyReport) -> Result<(), Stop> {
                     format!("the resources known at record {n} were altered")
                 })?;
                 integrals.load_baseline(db, h.at)?;
+                if let Some(history) = &mut history {
+                    history.skip_through(h.at);
+                }
                 if integrals.digest(h.at) != h.integrals || integrals.totals(h.at) != h.totals {
                     return stop(format!("the baseline is not what record {n} summed up to"));
                 }
@@ -142,7 +149,7 @@ fn walk(db: &Connection, report: &mut VerifyReport) -> Result<(), Stop> {
                     h.last_resource
                 )
             })?;
-            replay(&mut transitions, &before, &h, &shown, &mut integrals, report)?;
+            replay(&mut transitions, &before, &h, &shown, &mut integrals, history.as_mut(), report)?;
             if integrals.totals(h.at) != h.totals {
                 return stop(format!(
                     "record {n}: counts and resource-milliseconds `{}` do not follow from the transitions, which give `{}`",
@@ -174,6 +181,9 @@ fn walk(db: &Connection, report: &mut VerifyReport) -> Result<(), Stop> {
     if let Some(n) = names.keys().next() {
         return stop(format!("there are names from record {n}, which does not exist"));
     }
+    if let Some(history) = &mut history {
+        compare(history, &integrals, i64::MAX)?;
+    }
     check_strays(db, &before, through)?;
     check_counters(db, &before, &mut integrals, report)
 }
@@ -204,6 +214,17 @@ fn tables_are_tables(db: &Connection) -> Result<(), Stop> {
     missing.map_or(Ok(()), |name| stop(format!("there is no table `{name}`")))
 }
 
+/// The history before `until` against the transitions before it.
+fn compare(history: &mut Check<'_>, integrals: &Integrals, until: i64) -> Result<(), Stop> {
+    match history.compare(integrals, until)? {
+        None => Ok(()),
+        Some(h) => stop(format!(
+            "the history of control number {} in scope number {} at {} does not follow from the transitions",
+            h.control, h.scope, h.at
+        )),
+    }
+}
+
 /// Consumes the transitions of record `h`.
 fn replay(
     rows: &mut rusqlite::Rows<'_>,
@@ -211,6 +232,7 @@ fn replay(
     h: &Header,
     shown: &Shown,
     integrals: &mut Integrals,
+    mut history: Option<&mut Check<'_>>,
     report: &mut VerifyReport,
 ) -> Result<(), Stop> {
     let n = h.sequence;
@@ -233,6 +255,9 @@ fn replay(
             suspect.get_or_insert(ordinal);
         }
         packed.row(&bytes);
+        if let Some(history) = history.as_deref_mut() {
+            compare(history, integrals, t.at.0)?;
+        }
         let result = match shown.get(&(t.control, t.scope)) {
             None => Err("is of a control and scope that no record named"),
             _ if t.at.0 > h.at || (before.sequence > 0 && t.at.0 < before.at) => Err("does not lie between its record and the one before"),

@@ -2,6 +2,8 @@
 
 pub mod objective;
 
+pub mod measure;
+
 pub mod timeline;
 
 pub mod window;
@@ -14,6 +16,7 @@ pub mod lint;
 
 pub use expand::expand;
 pub use lint::{Code, Level, Lint};
+pub use measure::{Amounts, Measure};
 pub use objective::{Calendar, Composite, CompositeMode, ControlSelector, Member, Policy, Sli, Slo, Weights};
 pub use tier::{Tier, Tiers, Urgency};
 pub use timeline::{Lanes, Point, Timeline};

@@ -1,7 +1,7 @@
 //! What we promise: the meaning of one `kind: SLO` document.
 
 use crate::domain::finding::closed_words;
-use crate::domain::{Control, Counts, Nature, Severity, Span, State};
+use crate::domain::{CheckSelector, Control, Counts, Nature, Severity, Span, State};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -204,7 +204,7 @@ impl ControlSelector {
             || self.requirement.is_some()
             || !self.severity.is_empty()
             || !self.nature.is_empty();
-        let matches_glob = |pattern: &String| globset::Glob::new(pattern).is_ok_and(|g| g.compile_matcher().is_match(&control.id));
+        let matches_glob = |pattern: &String| is_match(pattern, &control.id);
         given
             && (self.ids.is_empty() || self.ids.iter().any(|p| *p == control.id || matches_glob(p)))
             && self.set.as_ref().is_none_or(|s| *s == control.set)
@@ -212,6 +212,11 @@ impl ControlSelector {
             && (self.severity.is_empty() || self.severity.contains(&control.severity))
             && (self.nature.is_empty() || self.nature.contains(&control.nature))
     }
+}
+
+/// Whether the glob `pattern` matches; a literal is none (compiling costs more than all the rest together).
+fn is_match(pattern: &str, text: &str) -> bool {
+    CheckSelector::is_glob(pattern) && globset::Glob::new(pattern).is_ok_and(|g| g.compile_matcher().is_match(text))
 }
 
 fn covers_requirement(pattern: &str, control: &Control) -> bool {
@@ -278,7 +283,7 @@ impl Slo {
 
     /// Whether the SLO covers this scope.
     pub fn covers_scope(&self, scope: &str) -> bool {
-        let matches_glob = |pattern: &String| globset::Glob::new(pattern).is_ok_and(|g| g.compile_matcher().is_match(scope));
+        let matches_glob = |pattern: &String| is_match(pattern, scope);
         self.scopes.is_empty() || self.scopes.iter().any(|p| p == scope || matches_glob(p))
     }
 

@@ -1,0 +1,371 @@
+//! The objectives' timelines, kept by the writer: built from the ledger's history, carried on by each commit, handed to
+//! the snapshot with what time alone will still change.
+
+use crate::config::Definitions;
+use crate::domain::account::{Change, ChangeKind, Row};
+use crate::domain::{Moment, Span};
+use crate::evaluate::Book;
+use crate::evaluate::account::Mark;
+use crate::ledger::Ledger;
+use crate::slo::measure::{BAD, FRESH, GOOD, STALE, UNKNOWN};
+use crate::slo::{Calendar, Measure, Sli, Slo, Timeline, Weights};
+use crate::snapshot::{ControlView, SloView};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+/// Windows reach back at least this far: the longest standard one, and the 30 days that public dashboards read.
+const LEAST_KEPT: Span = Span(32 * Span::DAY.0);
+/// Slices that one look closes at most for each objective; after a longer pause the older ones are left out.
+const MAX_SLICES: i64 = 600_000;
+
+/// All objectives in force, those that `for_each: scope` makes among them.
+#[derive(Debug, Default)]
+pub(crate) struct Measures {
+    list: Vec<Tracked>,
+    /// By book row: (objective, part, weight).
+    of_row: Vec<Vec<(u32, u32, u64)>>,
+    /// By book row, what was applied last.
+    known: Vec<Option<Mark>>,
+    /// Templates with `for_each: scope`, and the ids made from them.
+    templates: Vec<Slo>,
+    made: HashSet<String>,
+    ready: bool,
+}
+
+#[derive(Debug)]
+struct Tracked {
+    slo: Slo,
+    parts: Vec<Arc<Timeline>>,
+    part_of_control: HashMap<u32, u32>,
+    /// By book control: whether it is covered.
+    covers: Vec<bool>,
+    slices: Option<Slices>,
+}
+
+#[derive(Debug)]
+struct Slices {
+    length: Span,
+    /// Number of the first slice that is not closed yet; slice k is [k·length, (k+1)·length).
+    next: i64,
+    closed: Arc<Timeline>,
+    /// Good, bad and unknown ones so far.
+    totals: [u64; 3],
+}
+
+/// What is kept of slices from start to start; a note in the ledger.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct SlicesNote {
+    length: u64,
+    threshold: f64,
+    next: i64,
+    totals: [u64; 3],
+}
+
+impl Measures {
+    /// Builds every timeline from the history that the ledger holds.
+    pub(crate) fn build(
+        definitions: &Definitions,
+        book: &Book,
+        ledger: &Ledger,
+        note: Option<&str>,
+        at: Moment,
+    ) -> anyhow::Result<Measures> {
+        let mut out = Measures { ready: true, ..Measures::default() };
+        for slo in &definitions.slos {
+            if slo.for_each_scope {
+                out.templates.push(slo.clone());
+            } else {
+                out.add(slo.clone(), book);
+            }
+        }
+        out.grow(book);
+        let mut count = 0u32;
+        ledger.history(&mut |h| {
+            let Some(row) = book.row(h.control, h.scope) else { return };
+            out.one(&Mark {
+                row,
+                at: h.at,
+                counts: h.counts,
+                resource_ms: h.resource_ms,
+                fresh: h.fresh,
+                evidence_ms: h.evidence_ms,
+                deadlines: h.deadlines,
+            });
+            count += 1;
+            if count.is_multiple_of(1 << 20) {
+                out.forget(at);
+            }
+        })?;
+        out.forget(at);
+        let notes: BTreeMap<String, SlicesNote> = note.and_then(|t| serde_json::from_str(t).ok()).unwrap_or_default();
+        for t in &mut out.list {
+            let (Sli::TimeSlice { threshold, .. }, Some(s)) = (t.slo.sli, &mut t.slices) else { continue };
+            let note = notes.get(&t.slo.id()).filter(|n| n.length == s.length.0 && (n.threshold - threshold).abs() < 1e-12);
+            // Slices that were counted before are laid out again for the windows; what was counted stays counted.
+            s.close(&t.slo, &t.parts, at);
+            if let Some(note) = note {
+                let counted_since = s.closed.over(end_of(note.next, s.length), at);
+                s.totals = std::array::from_fn(|i| note.totals[i] + u64::try_from(counted_since[i]).unwrap_or(0));
+            }
+        }
+        Ok(out)
+    }
+
+    /// What the ledger has to keep of the slices.
+    pub(crate) fn note(&self) -> Option<(String, String)> {
+        let mut notes = BTreeMap::new();
+        for t in &self.list {
+            if let (Sli::TimeSlice { threshold, .. }, Some(s)) = (t.slo.sli, &t.slices) {
+                notes.insert(t.slo.id(), SlicesNote { length: s.length.0, threshold, next: s.next, totals: s.totals });
+            }
+        }
+        (!notes.is_empty()).then(|| ("slices".to_owned(), serde_json::to_string(&notes).unwrap_or_default()))
+    }
+
+    fn add(&mut self, slo: Slo, book: &Book) {
+        if !self.made.insert(slo.id()) {
+            return;
+        }
+        let rules = book.rules();
+        let covers = (0..book.controls().len() as u32)
+            .map(|c| slo.composite.is_none() && book.control_rule(c).is_some_and(|rule| slo.controls.covers(&rules.controls[rule])))
+            .collect();
+        let slices = match slo.sli {
+            Sli::TimeSlice { slice, .. } if slice.0 > 0 => {
+                Some(Slices { length: slice, next: i64::MIN, closed: Arc::default(), totals: [0; 3] })
+            }
+            _ => None,
+        };
+        let parts = if slo.composite.is_some() || slo.weights == Weights::Controls { Vec::new() } else { vec![Arc::default()] };
+        self.list.push(Tracked { slo, parts, part_of_control: HashMap::new(), covers, slices });
+    }
+
+    /// Takes in rows, and with them scopes, that are new to it.
+    fn grow(&mut self, book: &Book) {
+        let rules = book.rules();
+        let known = self.of_row.len();
+        if known == book.rows().len() {
+            return;
+        }
+        let before = self.list.len();
+        for slot in &book.rows()[known..] {
+            let scope = book.scopes().get(slot.shown).to_owned();
+            for template in self.templates.clone().into_iter().filter(|t| t.covers_scope(&scope)) {
+                self.add(template.for_scope(&scope), book);
+            }
+        }
+        let whole = self.list.len() > before;
+        let first = if whole { 0 } else { known };
+        self.of_row.resize_with(book.rows().len(), Vec::new);
+        self.known.resize(book.rows().len(), None);
+        for (i, slot) in book.rows().iter().enumerate().skip(first) {
+            if slot.row as usize != i {
+                continue;
+            }
+            let Some(rule) = book.control_rule(slot.control) else { continue };
+            let control = &rules.controls[rule];
+            let scope = book.scopes().get(slot.shown);
+            // Rows that were there before keep what they have; only objectives that are new are laid over them.
+            let from = if i < known { before } else { 0 };
+            for (m, t) in self.list.iter_mut().enumerate().skip(from) {
+                let counts_states = matches!(t.slo.sli, Sli::ResourceTime | Sli::TimeSlice { .. } | Sli::Coverage);
+                if !t.covers.get(slot.control as usize).is_some_and(|c| *c)
+                    || !t.slo.covers_scope(scope)
+                    || (counts_states && !rules.has_ratio(rule))
+                {
+                    continue;
+                }
+                let part = if t.slo.weights == Weights::Controls {
+                    let parts = &mut t.parts;
+                    *t.part_of_control.entry(slot.control).or_insert_with(|| {
+                        parts.push(Arc::default());
+                        parts.len() as u32 - 1
+                    })
+                } else {
+                    0
+                };
+                self.of_row[i].push((m as u32, part, Measure::weight(&t.slo, control.severity)));
+            }
+        }
+    }
+
+    /// Carries the timelines on with what the account marked, sorted by instant, and closes slices up to `at`.
+    pub(crate) fn carry(&mut self, book: &Book, marks: &[Mark], at: Moment) {
+        if !self.ready {
+            return;
+        }
+        self.grow(book);
+        for mark in marks {
+            self.one(mark);
+        }
+        for t in &mut self.list {
+            if let Some(s) = &mut t.slices {
+                s.close(&t.slo, &t.parts, at);
+            }
+        }
+        self.forget(at);
+    }
+
+    fn one(&mut self, mark: &Mark) {
+        let i = mark.row as usize;
+        let Some(known) = self.known.get_mut(i) else { return };
+        let before = known.replace(*mark);
+        for &(m, part, weight) in &self.of_row[i] {
+            let t = &mut self.list[m as usize];
+            let (change, events) = difference(t.slo.sli, before.as_ref(), mark, weight);
+            Arc::make_mut(&mut t.parts[part as usize]).change(mark.at, change, events);
+        }
+    }
+
+    fn forget(&mut self, at: Moment) {
+        for t in &mut self.list {
+            let keep = at - kept(&t.slo);
+            for part in t.parts.iter_mut().chain(t.slices.iter_mut().map(|s| &mut s.closed)) {
+                // Worth a copy only when there is something to gain.
+                if part.len() > 2048 && part.start().is_some_and(|s| s < keep) {
+                    Arc::make_mut(part).forget_before(keep);
+                }
+            }
+        }
+    }
+
+    /// The objectives for a snapshot at `at`, complete up to `horizon`: `changes` are those that time alone brings,
+    /// by place in the account, as are `rows`.
+    pub(crate) fn views(
+        &self,
+        book: &Book,
+        rows: &[Row],
+        changes: &[Change],
+        controls: &[ControlView],
+        at: Moment,
+        horizon: Moment,
+    ) -> Vec<SloView> {
+        // (instant, objective, part, change of rates, events)
+        type Ahead = (Moment, u32, u32, [i64; 4], [u64; 4]);
+        let mut ahead: Vec<Ahead> = Vec::new();
+        for c in changes {
+            for &(m, part, weight) in self.of_row.get(c.row as usize).into_iter().flatten() {
+                let sli = self.list[m as usize].slo.sli;
+                let (mut change, mut events) = ([0i64; 4], [0u64; 4]);
+                match (c.what, sli) {
+                    (ChangeKind::Move { from, to, weight: n }, Sli::ResourceTime | Sli::TimeSlice { .. } | Sli::Coverage) => {
+                        let n = i64::from(n).saturating_mul(weight.cast_signed());
+                        if let Some(s) = from {
+                            change[s as usize] -= n;
+                        }
+                        if let Some(s) = to {
+                            change[s as usize] += n;
+                        }
+                    }
+                    (ChangeKind::Deadline(_), Sli::RemediationLatency) => events[BAD] = 1,
+                    _ => continue,
+                }
+                ahead.push((c.at, m, part, change, events));
+            }
+        }
+        for (i, row) in rows.iter().enumerate() {
+            let Some(until) = row.fresh_until.filter(|u| at < *u && *u <= horizon) else { continue };
+            for &(m, part, _) in self.of_row.get(i).into_iter().flatten() {
+                if self.list[m as usize].slo.sli == Sli::EvidenceFreshness {
+                    ahead.push((until, m, part, [-1, 1, 0, 0], [0; 4]));
+                }
+            }
+        }
+        ahead.sort_by_key(|a| (a.1, a.0));
+        // Views are by id, the book by number.
+        let view_of: HashMap<&str, u32> = controls.iter().zip(0u32..).map(|(c, i)| (c.id.as_str(), i)).collect();
+        let view_of: Vec<Option<u32>> = book.controls().iter().map(|(_, name)| view_of.get(name).copied()).collect();
+        let mut rest = &ahead[..];
+        let mut out = Vec::with_capacity(self.list.len());
+        for (m, t) in (0u32..).zip(&self.list) {
+            let n = rest.partition_point(|a| a.1 == m);
+            let (mine, others) = rest.split_at(n);
+            rest = others;
+            let mut parts = t.parts.clone();
+            for (at, _, part, change, events) in mine {
+                Arc::make_mut(&mut parts[*part as usize]).change(*at, *change, *events);
+            }
+            let (mut slices, mut slices_total) = (None, [0; 3]);
+            if let Some(s) = &t.slices {
+                slices_total = s.totals;
+                let mut s = Slices { length: s.length, next: s.next, closed: s.closed.clone(), totals: s.totals };
+                s.close(&t.slo, &parts, horizon);
+                slices = Some(s.closed);
+            }
+            let mut controls: Vec<u32> = t.covers.iter().zip(&view_of).filter(|(covers, _)| **covers).filter_map(|(_, v)| *v).collect();
+            controls.sort_unstable();
+            out.push(SloView { slo: t.slo.clone(), controls, measure: Measure { slo: t.slo.clone(), parts, slices }, slices_total });
+        }
+        out
+    }
+}
+
+/// How far back an objective's windows reach.
+fn kept(slo: &Slo) -> Span {
+    let calendar = match slo.calendar {
+        None => Span(0),
+        Some(Calendar::Month) => Span::DAY.times(62),
+        Some(Calendar::Quarter) => Span::DAY.times(184),
+        Some(Calendar::Year) => Span::DAY.times(732),
+    };
+    slo.period.max(LEAST_KEPT).max(calendar)
+}
+
+/// What a mark changes in the lanes of an SLI.
+fn difference(sli: Sli, before: Option<&Mark>, now: &Mark, weight: u64) -> ([i64; 4], [u64; 4]) {
+    let (mut change, mut events) = ([0i64; 4], [0u64; 4]);
+    match sli {
+        Sli::ResourceTime | Sli::TimeSlice { .. } | Sli::Coverage => {
+            let held = before.map_or([0; 4], |b| b.counts);
+            for (i, c) in change.iter_mut().enumerate() {
+                *c = (now.counts[i].cast_signed() - held[i].cast_signed()).saturating_mul(weight.cast_signed());
+            }
+        }
+        Sli::EvidenceFreshness => {
+            if let Some(b) = before {
+                change[if b.fresh { FRESH } else { STALE }] -= 1;
+            }
+            change[if now.fresh { FRESH } else { STALE }] += 1;
+        }
+        Sli::RemediationLatency => {
+            let held = before.map_or([0; 2], |b| b.deadlines);
+            events[GOOD] = now.deadlines[0].saturating_sub(held[0]);
+            events[BAD] = now.deadlines[1].saturating_sub(held[1]);
+        }
+        Sli::Gate { .. } => {}
+    }
+    (change, events)
+}
+
+fn end_of(next: i64, length: Span) -> Moment {
+    Moment(next.saturating_mul(length.0.cast_signed()))
+}
+
+impl Slices {
+    /// Counts the slices that are over at `at`, each once, at its end.
+    fn close(&mut self, slo: &Slo, parts: &[Arc<Timeline>], at: Moment) {
+        let Some(start) = parts.iter().filter_map(|p| p.start()).min() else { return };
+        let length = self.length.0.cast_signed();
+        // The first whole slice after the beginning.
+        let first = start.0.div_euclid(length) + i64::from(start.0.rem_euclid(length) != 0);
+        let over = at.0.div_euclid(length);
+        self.next = self.next.max(first).max(over - MAX_SLICES);
+        while self.next < over {
+            let (from, to) = (Moment(self.next * length), end_of(self.next + 1, self.length));
+            let mut lanes = [0u128; 4];
+            for p in parts {
+                for (sum, n) in lanes.iter_mut().zip(p.over(from, to)) {
+                    *sum += n;
+                }
+            }
+            let outcome = slo.slice_outcome(&lanes);
+            let mut events = [0u64; 4];
+            events[outcome] = 1;
+            debug_assert!(outcome <= UNKNOWN);
+            Arc::make_mut(&mut self.closed).change(to, [0; 4], events);
+            self.totals[outcome] += 1;
+            self.next += 1;
+        }
+    }
+}
