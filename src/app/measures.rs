@@ -8,10 +8,10 @@ use crate::evaluate::Book;
 use crate::evaluate::account::Mark;
 use crate::ledger::Ledger;
 use crate::slo::measure::{BAD, FRESH, GOOD, STALE, UNKNOWN};
-use crate::slo::{Calendar, Measure, Sli, Slo, Timeline, Weights};
+use crate::slo::{self, Calendar, Measure, Sli, Slo, Timeline, Weights};
 use crate::snapshot::{ControlView, SloView};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Windows reach back at least this far: the longest standard one, and the 30 days that public dashboards read.
@@ -27,9 +27,10 @@ pub(crate) struct Measures {
     of_row: Vec<Vec<(u32, u32, u64)>>,
     /// By book row, what was applied last.
     known: Vec<Option<Mark>>,
-    /// Templates with `for_each: scope`, and the ids made from them.
-    templates: Vec<Slo>,
-    made: HashSet<String>,
+    /// As defined, with `for_each: scope` not yet expanded, and the ids of those in force.
+    defined: Vec<Slo>,
+    in_force: HashMap<String, usize>,
+    scopes: BTreeSet<String>,
     ready: bool,
 }
 
@@ -71,14 +72,8 @@ impl Measures {
         note: Option<&str>,
         at: Moment,
     ) -> anyhow::Result<Measures> {
-        let mut out = Measures { ready: true, ..Measures::default() };
-        for slo in &definitions.slos {
-            if slo.for_each_scope {
-                out.templates.push(slo.clone());
-            } else {
-                out.add(slo.clone(), book);
-            }
-        }
+        let mut out = Measures { ready: true, defined: definitions.slos.clone(), ..Measures::default() };
+        out.expand(book);
         out.grow(book);
         let mut count = 0u32;
         ledger.history(&mut |h| {
@@ -123,10 +118,23 @@ impl Measures {
         (!notes.is_empty()).then(|| ("slices".to_owned(), serde_json::to_string(&notes).unwrap_or_default()))
     }
 
-    fn add(&mut self, slo: Slo, book: &Book) {
-        if !self.made.insert(slo.id()) {
-            return;
+    /// Puts in force what the scopes known by now make of the definitions.
+    fn expand(&mut self, book: &Book) {
+        let expanded = slo::expand(&self.defined, self.scopes.iter().map(String::as_str));
+        for (id, scope) in &expanded.clashes {
+            tracing::warn!(slo = %id, %scope, "SLO {id} for scope {scope} is left out: another SLO bears that id");
         }
+        for slo in expanded.slos {
+            match self.in_force.get(&slo.id()) {
+                // A composite may have got more members.
+                Some(&m) => self.list[m].slo = slo,
+                None => self.add(slo, book),
+            }
+        }
+    }
+
+    fn add(&mut self, slo: Slo, book: &Book) {
+        self.in_force.insert(slo.id(), self.list.len());
         let rules = book.rules();
         let covers = (0..book.controls().len() as u32)
             .map(|c| slo.composite.is_none() && book.control_rule(c).is_some_and(|rule| slo.controls.covers(&rules.controls[rule])))
@@ -149,11 +157,10 @@ impl Measures {
             return;
         }
         let before = self.list.len();
-        for slot in &book.rows()[known..] {
-            let scope = book.scopes().get(slot.shown).to_owned();
-            for template in self.templates.clone().into_iter().filter(|t| t.covers_scope(&scope)) {
-                self.add(template.for_scope(&scope), book);
-            }
+        let scopes = self.scopes.len();
+        self.scopes.extend(book.rows()[known..].iter().map(|slot| book.scopes().get(slot.shown).to_owned()));
+        if self.scopes.len() > scopes && self.defined.iter().any(|s| s.for_each_scope) {
+            self.expand(book);
         }
         let whole = self.list.len() > before;
         let first = if whole { 0 } else { known };
@@ -303,8 +310,11 @@ impl Measures {
 
 /// How far back an objective's windows reach.
 fn kept(slo: &Slo) -> Span {
+    // The one before the present one too, so that a report can compare.
     let calendar = match slo.calendar {
         None => Span(0),
+        Some(Calendar::Day) => Span::DAY.times(2),
+        Some(Calendar::Week) => Span::DAY.times(14),
         Some(Calendar::Month) => Span::DAY.times(62),
         Some(Calendar::Quarter) => Span::DAY.times(184),
         Some(Calendar::Year) => Span::DAY.times(732),
