@@ -2,7 +2,7 @@
 //!
 //! A tour in reading order. [`domain`] has the nouns. [`collectors`] bring documents, [`formats`] read them,
 //! [`evaluate`] judges, [`ledger`] remembers, [`slo`] accounts; the writing half ends in one [`snapshot`].
-//! [`exposition`], [`report`] and [`serve`] show it. [`config`] is what the operator wrote, [`app`] puts it together,
+//! [`exposition`], [`report`] and [`serve`] show it; [`generate`] writes what others load. [`config`] is what the operator wrote, [`app`] puts it together,
 //! [`cli`] is what a person types. ARCHITECTURE.md has the laws.
 
 pub mod domain;
@@ -20,6 +20,8 @@ pub mod slo;
 pub mod snapshot;
 
 pub mod exposition;
+
+pub mod generate;
 
 pub mod report;
 

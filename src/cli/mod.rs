@@ -14,6 +14,7 @@ mod demo;
 mod explain;
 mod findings;
 mod gate;
+mod generate;
 mod ledger;
 mod serve;
 
@@ -65,6 +66,8 @@ enum Command {
     Findings(findings::Args),
     /// Say why a control is in its state: evidence, since when, waiver, how to fix
     Explain(explain::Args),
+    /// Write Prometheus rules, dashboards and documents for other tools from the definitions
+    Generate(generate::Args),
     /// Look into the record of what happened: verify its chain, export it, prune it
     Ledger(ledger::Args),
     /// Write a completion script for a shell to stdout
@@ -94,6 +97,7 @@ pub fn main() -> ExitCode {
         Command::Gate(args) => in_runtime(gate::run(args)),
         Command::Findings(args) => findings::run(&args),
         Command::Explain(args) => in_runtime(explain::run(args)),
+        Command::Generate(args) => in_runtime(generate::run(args)),
         Command::Ledger(args) => in_runtime(ledger::run(args)),
         Command::Completions(args) => completions::run(&args, Cli::command()),
         Command::Man(args) => completions::man(&args, Cli::command()),

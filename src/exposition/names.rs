@@ -185,10 +185,119 @@ metrics! {
         "Exact share of an SLO's error budget that is left in its period.", reserved;
     SLO_ERROR_BUDGET_EXHAUSTION: Gauge "compliance_slo_error_budget_exhaustion_seconds" ["slo"]
         "Time until an SLO's error budget is spent at the present rate.", reserved;
+    SLO_OBJECTIVE: Gauge "compliance_slo_objective_ratio" ["slo"]
+        "The objective of an SLO, for every SLO that the exporter keeps account of.", reserved;
     SLICES: Counter "compliance_slices_total" ["slo", OUTCOME]
         "Time slices of an SLO by outcome.", reserved;
     GATE_CHECKS: Counter "compliance_gate_checks_total" ["gate", "expected", OUTCOME]
         "Live proofs that a preventive control denies what it should deny and admits what it should admit.", reserved;
+}
+
+/// Series that generated rules record (slo.md section 11): Sloth's names, since public dashboards read them, and ours.
+pub mod recorded {
+    /// Error ratio over a window, e.g. `slo:sli_error:ratio_rate5m`; the window as Prometheus names it.
+    pub fn error_ratio(window: &str) -> String {
+        format!("slo:sli_error:ratio_rate{window}")
+    }
+    /// The same without weights, beside an SLO that has some.
+    pub fn unweighted_error_ratio(window: &str) -> String {
+        format!("slo:sli_error_unweighted:ratio_rate{window}")
+    }
+    /// The objective t.
+    pub const OBJECTIVE: &str = "slo:objective:ratio";
+    /// The error budget 1 − t.
+    pub const ERROR_BUDGET: &str = "slo:error_budget:ratio";
+    /// The period in days.
+    pub const PERIOD_DAYS: &str = "slo:time_period:days";
+    /// Burn rate over the shortest alert window.
+    pub const CURRENT_BURN_RATE: &str = "slo:current_burn_rate:ratio";
+    /// Burn rate over the period.
+    pub const PERIOD_BURN_RATE: &str = "slo:period_burn_rate:ratio";
+    /// Share of the error budget that is left; negative when overspent.
+    pub const BUDGET_REMAINING: &str = "slo:period_error_budget_remaining:ratio";
+    /// Seconds until the budget is spent at the present rate; 1e12 and more is never.
+    pub const BUDGET_EXHAUSTION: &str = "slo:error_budget_exhaustion:seconds";
+    /// One for each SLO, with what it is in labels.
+    pub const SLO_INFO: &str = "sloth_slo_info";
+    /// Weight of a member (`sloth_id`) in a composite (`framework`).
+    pub const SLO_WEIGHT: &str = "compliance_slo_weight";
+    /// Mean time to remediate by exposure, 30 days.
+    pub const MTTR_EXPOSURE: &str = "compliance_control:violation_mttr_exposure:seconds30d";
+    /// Resource-seconds of the last 30 days.
+    pub const RESOURCE_SECONDS_30D: &str = "compliance_control:resource_seconds:delta30d";
+    /// Every name above that is not made with a window.
+    pub const ALL: &[&str] = &[
+        OBJECTIVE,
+        ERROR_BUDGET,
+        PERIOD_DAYS,
+        CURRENT_BURN_RATE,
+        PERIOD_BURN_RATE,
+        BUDGET_REMAINING,
+        BUDGET_EXHAUSTION,
+        SLO_INFO,
+        SLO_WEIGHT,
+        MTTR_EXPOSURE,
+        RESOURCE_SECONDS_30D,
+    ];
+
+    /// `<service>-<name>`.
+    pub const SLOTH_ID: &str = "sloth_id";
+    /// The service.
+    pub const SLOTH_SERVICE: &str = "sloth_service";
+    /// The SLO's name.
+    pub const SLOTH_SLO: &str = "sloth_slo";
+    /// The window of an error ratio.
+    pub const SLOTH_WINDOW: &str = "sloth_window";
+    /// On alerts: page, ticket or info.
+    pub const SLOTH_SEVERITY: &str = "sloth_severity";
+    /// On [`SLO_INFO`]: the objective in per cent.
+    pub const SLOTH_OBJECTIVE: &str = "sloth_objective";
+    /// On [`SLO_INFO`]: `held` for integrals, `event` for SLIs whose short windows may be empty.
+    pub const SLI_KIND: &str = "sli_kind";
+    /// Who answers for the SLO, on recorded series and alerts.
+    pub const OWNER: &str = "owner";
+    /// On [`SLO_WEIGHT`]: the composite's `sloth_id`.
+    pub const FRAMEWORK: &str = "framework";
+}
+
+/// Alerts that generated rules raise (slo.md section 12).
+pub mod alert {
+    /// The error budget burns too fast.
+    pub const BURN: &str = "ComplianceErrorBudgetBurn";
+    /// Nothing of it is left.
+    pub const EXHAUSTED: &str = "ComplianceErrorBudgetExhausted";
+    /// Soon nothing will be left.
+    pub const EXHAUSTION_SOON: &str = "ComplianceBudgetExhaustionSoon";
+    /// An SLO has no numbers.
+    pub const NO_DATA: &str = "ComplianceSLONoData";
+    /// An SLO of the exporter has no rules.
+    pub const NOT_RECORDED: &str = "ComplianceSLONotRecorded";
+    /// No exporter answers.
+    pub const EXPORTER_DOWN: &str = "ComplianceExporterDown";
+    /// It answers and ingests nothing.
+    pub const INGEST_STALLED: &str = "ComplianceIngestStalled";
+    /// Evidence is older than it may be.
+    pub const EVIDENCE_STALE: &str = "ComplianceEvidenceStale";
+    /// Counters and gauges contradict each other.
+    pub const CONSERVATION: &str = "ComplianceCounterConservation";
+    /// A gate admitted what it must deny.
+    pub const GATE_BYPASSED: &str = "ComplianceGateBypassed";
+    /// Violations are open past their deadline.
+    pub const REMEDIATION_OVERDUE: &str = "ComplianceRemediationOverdue";
+    /// All of them.
+    pub const ALL: &[&str] = &[
+        BURN,
+        EXHAUSTED,
+        EXHAUSTION_SOON,
+        NO_DATA,
+        NOT_RECORDED,
+        EXPORTER_DOWN,
+        INGEST_STALLED,
+        EVIDENCE_STALE,
+        CONSERVATION,
+        GATE_BYPASSED,
+        REMEDIATION_OVERDUE,
+    ];
 }
 
 /// Why a (control, scope) with these `counts` has no compliance ratio, in words for a person; `None` where it has one.
@@ -210,7 +319,7 @@ pub fn why_no_ratio(counts: &Counts, has_ratio: bool) -> Option<&'static str> {
 /// `docs/metrics.md`.
 pub fn reference() -> String {
     let mut out = String::from(
-        "<!-- Generated from src/exposition/names.rs; do not edit. Rewrite it with: REGENERATE=1 cargo test --test exposition -->\n\n\
+        "<!-- Generated by bornright generate reference, from src/exposition/names.rs; do not edit. -->\n\n\
          # Metrics\n\n\
          `/metrics` answers in the Prometheus text format 0.0.4 or, if asked, in OpenMetrics 1.0, where a family's name lacks\n\
          `_total` or `_info` and an info is of type `info` instead of a gauge that is 1.\n\n\

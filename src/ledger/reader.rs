@@ -189,6 +189,18 @@ impl Reader {
         })
     }
 
+    /// The scopes under which resources were shown so far, sorted.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn scopes(&self) -> Result<Vec<String>, LedgerError> {
+        self.ask(|db| {
+            db.prepare_cached("SELECT DISTINCT s.name FROM control_scopes c JOIN scopes s ON s.id = c.shown ORDER BY s.name")?
+                .query_map([], |r| r.get(0))?
+                .collect()
+        })
+    }
+
     /// The newest changes of all, newest first.
     ///
     /// # Errors
