@@ -4,6 +4,12 @@ pub mod objective;
 
 pub mod measure;
 
+pub mod composite;
+
+pub mod forecast;
+
+pub mod budget;
+
 pub mod timeline;
 
 pub mod window;
@@ -14,7 +20,9 @@ pub mod expand;
 
 pub mod lint;
 
+pub use budget::{Budget, Objectives};
 pub use expand::expand;
+pub use forecast::Step;
 pub use lint::{Code, Level, Lint};
 pub use measure::{Amounts, Measure};
 pub use objective::{Calendar, Composite, CompositeMode, ControlSelector, Member, Policy, Sli, Slo, Weights};
