@@ -6,10 +6,11 @@ mod gate;
 pub(crate) mod load;
 mod measures;
 pub(crate) mod pipeline;
+pub(crate) mod replay;
 pub(crate) mod verdict;
 mod writer;
 
-use crate::clock;
+use crate::clock::{self, Clock};
 use crate::collectors::run::{self, Applied, Job};
 use crate::collectors::{Collected, Reach, Schedule};
 use crate::config::{self, Config, Definitions};
@@ -49,9 +50,8 @@ pub(crate) async fn serve(config_path: Option<PathBuf>, listen: Option<SocketAdd
     let (config, definitions) = load::load(config_path.as_deref())?;
     let web = web.map(|path| Web::open(&path, config::from_yaml)).transpose().map_err(anyhow::Error::msg)?;
     let listen = listen.unwrap_or(config.listen);
-    let started_at = clock::now();
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
-    let shared = Shared::new(&config, false, started_at)?;
+    let shared = Shared::new(&config, false, Clock::System)?;
     let (writer, thread) = Writer::start(config.clone(), definitions, shared.clone()).await?;
     let stop = stop_signal()?;
     let (reloads, reload_asks) = mpsc::channel(4);
@@ -172,7 +172,7 @@ fn start_collectors(config: &Config, writer: &Writer, stop: &CancellationToken) 
 /// `gate`: collects once and judges. Nothing is kept.
 pub(crate) async fn collect_once(config: &Config, definitions: &Definitions) -> anyhow::Result<(Arc<Snapshot>, Moment)> {
     let config = Config { ledger: crate::ledger::Config::Memory, ..config.clone() };
-    let shared = Shared::new(&config, false, clock::now())?;
+    let shared = Shared::new(&config, false, Clock::System)?;
     let (writer, thread) = Writer::start(config.clone(), definitions.clone(), shared.clone()).await?;
     collect_all(&config, &writer).await?;
     let now = shared.gate.expose();
@@ -213,7 +213,7 @@ pub(crate) async fn demo(listen: SocketAddr) -> anyhow::Result<()> {
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("cannot listen on {listen}; another address: `bornright demo --listen 127.0.0.1:0`"))?;
-    let shared = Shared::new(&config, true, clock::now())?;
+    let shared = Shared::new(&config, true, Clock::System)?;
     let (writer, thread) = Writer::start(config.clone(), definitions, shared.clone()).await?;
     collect_all(&config, &writer).await?;
     let stop = stop_signal()?;

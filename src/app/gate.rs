@@ -1,13 +1,16 @@
 //! The instant that may be exposed: never before one that was, never past what is written (laws 4 and 11).
 
-use crate::clock;
+use crate::clock::Clock;
 use crate::domain::Moment;
 use crate::ledger::HighWaterMark;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Decides, for every response, up to which instant counters are shown.
 #[derive(Debug)]
-pub(crate) struct ClockGate(Mutex<Inner>);
+pub(crate) struct ClockGate {
+    clock: Clock,
+    inner: Mutex<Inner>,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -19,19 +22,19 @@ struct Inner {
 }
 
 impl ClockGate {
-    pub(crate) fn new(mark: HighWaterMark) -> ClockGate {
-        ClockGate(Mutex::new(Inner { mark, ceiling: None }))
+    pub(crate) fn new(clock: Clock, mark: HighWaterMark) -> ClockGate {
+        ClockGate { clock, inner: Mutex::new(Inner { mark, ceiling: None }) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // The value is two instants: whatever a panicking thread left is still in order.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The instant for a response; the high-water mark is raised to it before this returns.
     pub(crate) fn expose(&self) -> Moment {
         let mut inner = self.lock();
-        let now = clock::now();
+        let now = self.clock.now();
         let wanted = inner.ceiling.map_or(now, |c| now.min(c));
         match inner.mark.raise(wanted) {
             Ok(at) => at,
@@ -46,7 +49,7 @@ impl ClockGate {
     /// Stops exposed time at an instant that is not before anything exposed or written, and returns it.
     pub(crate) fn freeze(&self, not_before: Moment) -> Moment {
         let mut inner = self.lock();
-        let now = clock::now();
+        let now = self.clock.now();
         let at = inner.ceiling.map_or(now, |c| now.min(c)).max(inner.mark.get()).max(not_before);
         inner.ceiling = Some(at);
         at

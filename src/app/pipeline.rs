@@ -4,6 +4,7 @@
 
 use super::gate::ClockGate;
 use super::measures::Measures;
+use crate::clock::Clock;
 use crate::collectors::client::Requests;
 use crate::collectors::{Collected, Document, decode};
 use crate::config::{CollectorConfig, Config, Definitions};
@@ -52,6 +53,8 @@ pub(crate) struct Pipeline {
     reload: Option<(bool, Moment)>,
     demo: bool,
     ready: bool,
+    /// The look ahead reaches at least to here: a replay knows when the next run comes.
+    foreseen: Moment,
     gate: Arc<ClockGate>,
     published: Arc<ArcSwap<Snapshot>>,
 }
@@ -101,13 +104,14 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(config: &Config, demo: bool, started_at: Moment) -> anyhow::Result<Shared> {
+    pub(crate) fn new(config: &Config, demo: bool, clock: Clock) -> anyhow::Result<Shared> {
+        let started_at = clock.now();
         let mark = ledger::HighWaterMark::open(&config.ledger)?;
         if mark.get() > started_at + Span::MINUTE {
             let shown = mark.get();
             tracing::warn!(%shown, now = %started_at, "counters were shown up to {shown}, which is later than now: the clock went back. They stand still until it gets there");
         }
-        let gate = Arc::new(ClockGate::new(mark));
+        let gate = Arc::new(ClockGate::new(clock, mark));
         let snapshot = Snapshot { started_at, demo, ..Snapshot::default() };
         Ok(Shared { gate, published: Arc::new(ArcSwap::from_pointee(snapshot)), started_at, demo })
     }
@@ -195,6 +199,7 @@ impl Pipeline {
             reload: None,
             demo,
             ready: held,
+            foreseen: Moment(i64::MIN),
             gate,
             published,
             config,
@@ -300,7 +305,7 @@ impl Pipeline {
         let (changes, stats) = self.book.end(complete, at, &cause, &|slot, control| overrides.get(&(slot, control)).copied());
         transitions.extend(late);
         transitions.extend(self.account.apply(&self.book, &changes));
-        self.account.look(&self.book, at);
+        self.account.look(&self.book, at.max(self.foreseen));
 
         for p in &stats.problems {
             reading.problems.push(p.clone());
@@ -388,11 +393,17 @@ impl Pipeline {
         Ok(applied)
     }
 
+    /// From the next run or tick on, what time alone will change is known at least until `until`. A replay, whose clock
+    /// leaps from scan to scan, needs no ticks where nothing happens.
+    pub(crate) fn foresee(&mut self, until: Moment) {
+        self.foreseen = until;
+    }
+
     /// Settles what time changed, and looks ahead anew. Regularly, well before the snapshot's horizon.
     pub(crate) fn tick(&mut self) -> anyhow::Result<()> {
         let at = self.gate.freeze(self.account.at);
         let transitions = self.account.advance(&self.book, at);
-        self.account.look(&self.book, at);
+        self.account.look(&self.book, at.max(self.foreseen));
         if transitions.is_empty() && !self.account.has_marks() {
             self.measures.carry(&self.book, &[], at);
             self.publish();

@@ -16,6 +16,7 @@ mod findings;
 mod gate;
 mod generate;
 mod ledger;
+mod replay;
 mod serve;
 
 /// Compliance SLO exporter: real scanner findings in, honest compliance ratios and error budgets out.
@@ -70,6 +71,8 @@ enum Command {
     Generate(generate::Args),
     /// Look into the record of what happened: verify its chain, export it, prune it
     Ledger(ledger::Args),
+    /// Feed dated scans through the pipeline on a simulated clock: fill a Prometheus with the past, test an objective on it
+    Replay(replay::Args),
     /// Write a completion script for a shell to stdout
     Completions(completions::Args),
     /// Write the man page to stdout, or one page per command to a directory
@@ -99,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => in_runtime(explain::run(args)),
         Command::Generate(args) => in_runtime(generate::run(args)),
         Command::Ledger(args) => in_runtime(ledger::run(args)),
+        Command::Replay(args) => replay::run(&args),
         Command::Completions(args) => completions::run(&args, Cli::command()),
         Command::Man(args) => completions::man(&args, Cli::command()),
     };

@@ -18,10 +18,12 @@ mod lint;
 mod mapping;
 mod operator;
 mod reach;
+mod scans;
 mod shipped;
 mod yaml;
 
 pub use errors::{ConfigErrors, ConfigProblem, Loaded, ProblemSeverity, nearest};
+pub use scans::{Scan, parse_scans};
 pub use shipped::shipped;
 
 /// `bornright.yaml`, validated.

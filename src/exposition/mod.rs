@@ -4,6 +4,7 @@
 //! moves with time. The first two are kept, as text and compressed, until they move; the last is rendered at every
 //! scrape. `client.rs` says the same through prometheus-client, slower and simpler; a test compares the two.
 
+mod backfill;
 mod client;
 pub mod json;
 pub mod names;
@@ -12,6 +13,7 @@ mod render;
 mod write;
 
 pub use crate::domain::Moment;
+pub use backfill::Backfill;
 pub use client::{SelfMetrics, SnapshotCollector};
 pub use negotiate::{Encoding, Format, accepts_gzip};
 

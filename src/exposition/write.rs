@@ -70,7 +70,7 @@ impl Page {
         self.buf.extend_from_slice(text.as_bytes());
     }
 
-    fn header(&mut self, metric: &Metric) {
+    pub(super) fn header(&mut self, metric: &Metric) {
         let name = if self.openmetrics { metric.family() } else { metric.name };
         self.raw("# HELP ");
         self.raw(name);
@@ -97,6 +97,13 @@ impl Page {
             }
             None => self.pieces.push(std::mem::replace(&mut self.buf, Vec::with_capacity(ROOM)).into()),
         }
+    }
+
+    /// The text of a page that is not compressed.
+    pub(super) fn text(self) -> String {
+        let pieces = self.done().body;
+        // Everything was written from text.
+        String::from_utf8(pieces.concat()).unwrap_or_default()
     }
 
     pub(super) fn done(mut self) -> Part {
@@ -291,7 +298,7 @@ fn push_int(buf: &mut Vec<u8>, mut n: u64) {
 }
 
 #[inline]
-fn push_millis(buf: &mut Vec<u8>, ms: u64) {
+pub(super) fn push_millis(buf: &mut Vec<u8>, ms: u64) {
     push_int(buf, ms / 1000);
     let rest = (ms % 1000) as usize;
     if rest > 0 {
