@@ -82,7 +82,8 @@ fn read(path: &Path, text: &str, config: &Config, report: &Report) -> Vec<Scan> 
 fn scan(node: &Node, base: &Path, config: &Config, report: &Report) -> Option<Scan> {
     let before = report.errors();
     let table = Table::open(node, "a scan", SCAN_KEYS, report, |_| None)?;
-    let at = table.required("at", "the instant at which it came in, with an offset: 2026-01-01T00:00:00Z").and_then(|t| instant(&t, report));
+    let at =
+        table.required("at", "the instant at which it came in, with an offset: 2026-01-01T00:00:00Z").and_then(|t| instant(&t, report));
     let name = table.required("collector", "the name of a collector of the configuration");
     let collector = name.as_ref().and_then(|name| {
         let found = config.collectors.iter().find(|c| c.name == name.value);

@@ -189,7 +189,8 @@ pub fn survey(book: &Book, at: Moment, horizon: Moment) -> Survey {
                 }
             }
             let failing = matches!(state, Some(State::NonCompliant | State::Waived));
-            let waivable = failing && rules.has_waivers(rule);
+            // What fails only once a newer pass has run out may be waived then.
+            let waivable = rules.has_waivers(rule) && (failing || pair.iter().any(|e| e.verdict() == Verdict::Fail));
             if state == Some(State::Waived)
                 && let Some(w) = rules.waiver_at(rule, resources.name(slot), book.scopes().get(scope), at)
             {
@@ -526,7 +527,9 @@ impl Account {
         let key = (c.resource, c.control);
         self.episodes_changed.push(key);
         let severity = control.severity;
-        if let Some(e) = self.episodes.get_mut(&key) {
+        // However long the leap of time that brought it: what closed longer ago than its flap window is another episode.
+        let over = |e: &Episode| e.closed.is_some_and(|closed| at >= closed + flap_window(book, c.control));
+        if let Some(e) = self.episodes.get_mut(&key).filter(|e| !over(e)) {
             // Open already (it was unknown meanwhile), or again within the flap window: the same episode goes on.
             e.closed = None;
             e.row = row;
@@ -565,18 +568,13 @@ impl Account {
         self.episodes.insert(key, e);
     }
 
-    /// Forgets closed episodes once their flap window (2 × the largest interval of the control's sources) is over.
+    /// Forgets closed episodes once their flap window is over.
     fn forget_closed(&mut self, book: &Book) {
         if self.episodes.values().all(|e| e.closed.is_none()) {
             return;
         }
         let at = self.at;
-        let windows: Vec<Span> = (0..book.controls().len() as u32)
-            .map(|c| {
-                let every = book.bindings().iter().filter(|b| b.control == c).filter_map(|b| book.collector_rule(b.collector));
-                every.map(|r| book.rules().collectors[r].every).max().unwrap_or(Span::DAY).times(2)
-            })
-            .collect();
+        let windows: Vec<Span> = (0..book.controls().len() as u32).map(|c| flap_window(book, c)).collect();
         let over: Vec<(u32, u32)> = self
             .episodes
             .iter()
@@ -588,6 +586,12 @@ impl Account {
             self.episodes_changed.push(key);
         }
     }
+}
+
+/// A violation that comes back within this is the same episode: twice the largest interval of the control's sources.
+fn flap_window(book: &Book, control: u32) -> Span {
+    let every = book.bindings().iter().filter(|b| b.control == control).filter_map(|b| book.collector_rule(b.collector));
+    every.map(|r| book.rules().collectors[r].every).max().unwrap_or(Span::DAY).times(2)
 }
 
 fn integrate(row: &mut Row, from: Moment, to: Moment) {

@@ -482,7 +482,8 @@ mod tests {
         heads.sort_unstable();
         heads.dedup();
         assert_eq!(heads.len(), many, "each family once");
-        let points: Vec<&str> = text.lines().filter(|l| l.contains("remediation_duration_seconds_") && l.contains("severity=\"low\"")).collect();
+        let points: Vec<&str> =
+            text.lines().filter(|l| l.contains("remediation_duration_seconds_") && l.contains("severity=\"low\"")).collect();
         let times: Vec<&str> = points.iter().filter_map(|l| l.rsplit(' ').next()).collect();
         assert_eq!(times, ["60", "60", "60", "60", "120", "120", "120", "120", "180", "180", "180", "180"], "{points:#?}");
     }
