@@ -180,12 +180,16 @@ mod tests {
 
     fn config(dir: &Path) -> Config {
         let path = dir.join("bornright.yaml");
+        std::fs::write(dir.join("d.yaml"), "").expect("writes");
         std::fs::write(&path, "definitions: [d.yaml]\ncollectors:\n  - { name: hosts, every: 1d, from: { file: { path: x } }, format: native }\n  - { name: cloud, every: 1d, from: { file: { path: x } }, format: native }\n")
             .expect("writes");
         crate::config::load(&path).expect("is sound")
     }
 
-    fn check(manifest: &str, expected: Result<&[(&str, &str, bool, usize)], &[&str]>) {
+    /// (time, collector, complete, documents)
+    type Read<'a> = (&'a str, &'a str, bool, usize);
+
+    fn check(manifest: &str, expected: Result<&[Read<'_>], &[&str]>) {
         let dir = tempfile::tempdir().expect("a directory");
         let config = config(dir.path());
         for name in ["a.ndjson", "b.ndjson", "many/1.ndjson", "many/2.ndjson", "many/.hidden", "empty/.keep"] {

@@ -214,7 +214,10 @@ impl Backfill {
             let run = Run { start: 0, len: self.steps, amount: Amount::Line { first: 1000, step: 0 } };
             self.print(&[&Series { text: "up".to_owned(), runs: vec![run] }], &mut text, out)?;
         }
-        for family in &self.families {
+        let place = |f: &&FamilyLog| names::ALL.iter().position(|m| m.name == f.metric.name);
+        let mut families: Vec<&FamilyLog> = self.families.iter().collect();
+        families.sort_by_key(place);
+        for family in families {
             let mut page = Page::new(true, None);
             page.header(family.metric);
             text.extend_from_slice(page.text().as_bytes());
