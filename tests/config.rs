@@ -122,6 +122,50 @@ fn definitions_mean_what_the_manual_says() {
     assert_eq!((waiver.id.as_str(), waiver.from.to_string().as_str()), ("2026-q4/legacy", "2026-10-31T23:00:00Z"));
 }
 
+/// One SLO for each literal scope, members found by id and by name, one default for each control without its own.
+#[test]
+fn objectives_mean_what_the_manual_says() {
+    use bornright::slo::{Calendar, CompositeMode, Sli, Weights};
+    let d = config::load_definitions(&[root().join("tests/config/good-definitions-objectives.yaml")]).expect("sound");
+    let ids: Vec<String> = d.slos.iter().map(|s| s.id()).collect();
+    assert_eq!(
+        ids,
+        [
+            "platform-storage-prod-eu",
+            "platform-storage-prod-us",
+            "platform-storage-evidence",
+            "platform-fixes",
+            "platform-gates",
+            "platform-everything",
+            "platform-framework-cis",
+            "control-b"
+        ]
+    );
+    let us = &d.slos[1];
+    assert_eq!(
+        (us.scope.as_deref(), us.for_each_scope, us.covers_scope("prod/us"), us.covers_scope("prod-eu")),
+        (Some("prod/us"), false, true, false)
+    );
+    assert_eq!(us.sli, Sli::TimeSlice { slice: bornright::domain::Span::HOUR, threshold: 0.95 });
+    assert_eq!((us.calendar, us.time_zone.iana_name()), (Some(Calendar::Quarter), Some("Europe/Berlin")));
+    assert_eq!(us.weights, Weights::Severity([1, 0, 1, 1, 10]));
+    assert_eq!((us.min_bad_resources, us.expected_resources, us.expected_events), (Some(2), Some(400), Some(2000)));
+    assert!(us.rescan_on_demand && us.owner == "team-storage" && us.labels["team"] == "storage");
+    assert_eq!(d.slos[4].sli, Sli::Gate { error_is_bad: false });
+    let members = |i: usize| {
+        let c = d.slos[i].composite.as_ref().expect("a composite");
+        (c.mode, c.members.iter().map(|m| (m.slo.as_str(), m.weight)).collect::<Vec<_>>())
+    };
+    let everything = [("platform-storage-prod-eu", 2.5), ("platform-storage-prod-us", 2.5), ("platform-fixes", 1.0)].to_vec();
+    assert_eq!(members(5), (CompositeMode::Weighted, everything));
+    assert!(d.slos[5].composite.as_ref().expect("a composite").missing_is_bad);
+    assert!(!d.slos[5].sli.held(), "a composite with a member that counts events has empty windows too");
+    assert_eq!(members(6), (CompositeMode::Joint, [("control-b", 1.0)].to_vec()));
+    // `a` has an SLO of its own, `b` is covered alone only by one on gates.
+    let b = &d.slos[7];
+    assert_eq!((b.objective, b.owner.as_str(), b.description.as_str()), (0.995, "platform", "B"));
+}
+
 #[test]
 fn a_faulty_waiver_costs_itself() {
     let d = config::load_definitions(&[root().join("tests/config/warning-def-waiver-invalid.yaml")]).expect("nothing else is touched");

@@ -4,17 +4,17 @@
 
 use super::errors::{ConfigErrors, ConfigProblem, Loaded, Place, ProblemSeverity, Report, nearest, suggestion};
 use super::yaml::{At, Entry, Node, Table, Value, documents, excerpt};
-use super::{Definitions, digest};
+use super::{Definitions, digest, objectives};
 use crate::domain::{
     CheckSelector, Combine, Control, ControlSet, Moment, Nature, Population, Requirement, Severity, Span, Waiver, resource,
 };
 use crate::formats::Format;
-use crate::slo::{ControlSelector, Policy, Slo};
+use crate::slo::{ControlSelector, Policy, Sli, Slo};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The version of our own documents.
 const API_VERSION: &str = "bornright/v1";
-const KINDS: &[&str] = &["ControlSet", "SLO", "WaiverSet"];
+const KINDS: &[&str] = &["ControlSet", "SLO", "SLODefaults", "WaiverSet"];
 pub(super) const CONTROL_KEYS: &[&str] = &[
     "id",
     "title",
@@ -33,7 +33,6 @@ pub(super) const CONTROL_KEYS: &[&str] = &[
     "remediation",
     "training",
 ];
-pub(super) const SLO_KEYS: &[&str] = &["service", "controls", "scopes", "objective", "period", "sli", "unknown", "waived", "accept_risk"];
 pub(super) const WAIVER_KEYS: &[&str] = &["id", "control", "resource", "scope", "reason", "owner", "ticket", "from", "until"];
 pub(super) const SET_KEYS: &[&str] = &["version", "owner", "controls"];
 pub(super) const CHECK_KEYS: &[&str] = &["format", "collector", "id", "resource_type", "where"];
@@ -56,8 +55,6 @@ pub(super) struct Places {
     waivers: Vec<(String, Place, String)>,
     /// The ids that an SLO names, each with its place.
     slo_ids: Vec<(String, At<String>)>,
-    /// `accept_risk: true` was said.
-    risk_accepted: BTreeSet<String>,
 }
 
 /// Definitions with what was said about them and where everything stands.
@@ -66,6 +63,9 @@ pub(super) struct Read {
     pub(super) definitions: Definitions,
     pub(super) problems: Vec<ConfigProblem>,
     pub(super) places: Places,
+    /// Objectives as read; [`objectives::resolve`] turns them into `definitions.slos`.
+    pub(super) drafts: Vec<objectives::Draft>,
+    pub(super) defaults: Vec<objectives::Defaults>,
 }
 
 /// Reads documents given as (name, text). Pure: the demo's embedded definitions and those from files go the same way.
@@ -74,6 +74,8 @@ pub(super) fn read(docs: &[(String, String)]) -> Read {
         definitions: Definitions { documents: docs.to_vec(), digest: digest::of_documents(docs), ..Definitions::default() },
         problems: Vec::new(),
         places: Places::default(),
+        drafts: Vec::new(),
+        defaults: Vec::new(),
     };
     for (path, text) in docs {
         let report = Report::new(path);
@@ -82,6 +84,7 @@ pub(super) fn read(docs: &[(String, String)]) -> Read {
         }
         out.problems.extend(report.into_problems());
     }
+    objectives::resolve(&mut out);
     across(&mut out);
     sort(&mut out.problems, docs);
     out
@@ -100,13 +103,14 @@ fn sort(problems: &mut [ConfigProblem], docs: &[(String, String)]) {
     problems.sort_by_key(|p| (order.get(p.path.as_str()).copied().unwrap_or(usize::MAX), p.line, p.column));
 }
 
-struct Reader<'a> {
-    path: &'a str,
-    report: &'a Report,
-    out: &'a mut Read,
+/// Reads the documents of one file.
+pub(super) struct Reader<'a> {
+    pub(super) path: &'a str,
+    pub(super) report: &'a Report,
+    pub(super) out: &'a mut Read,
 }
 
-fn nothing_special(_key: &str) -> Option<(String, String)> {
+pub(super) fn nothing_special(_key: &str) -> Option<(String, String)> {
     None
 }
 
@@ -168,6 +172,7 @@ impl Reader<'_> {
         match kind.value.as_str() {
             "ControlSet" => self.control_set(name.as_ref(), spec),
             "SLO" => self.slo(name.as_ref(), spec),
+            "SLODefaults" => self.slo_defaults(name.as_ref(), spec),
             "WaiverSet" => self.waiver_set(name.as_ref(), spec),
             other => {
                 self.report.error_help(kind.at, format!("`kind` is `{}`", excerpt(other)), suggestion(other, KINDS, "it must be one of"))
@@ -176,7 +181,7 @@ impl Reader<'_> {
     }
 
     /// Names become label values, file names and parts of ids: one alphabet for all of them.
-    fn name(&self, name: &At<String>, what: &str) -> bool {
+    pub(super) fn name(&self, name: &At<String>, what: &str) -> bool {
         let good = name.value.len() <= 100
             && name.value.starts_with(|c: char| c.is_ascii_alphanumeric())
             && name.value.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_".contains(&b));
@@ -424,7 +429,7 @@ impl Reader<'_> {
         })
     }
 
-    fn glob(&self, pattern: &At<String>) {
+    pub(super) fn glob(&self, pattern: &At<String>) {
         if CheckSelector::is_glob(&pattern.value)
             && let Err(e) = globset::Glob::new(&pattern.value)
         {
@@ -436,69 +441,7 @@ impl Reader<'_> {
         }
     }
 
-    fn slo(&mut self, name: Option<&At<String>>, spec: &Node) {
-        let report = self.report;
-        let Some(table) = Table::open(spec, "spec of an SLO", SLO_KEYS, report, |key| {
-            (key == "target").then(|| {
-                (
-                    "unknown key `target` in spec of an SLO".to_owned(),
-                    "the promised share is given as `objective`, e.g. `objective: 99%`".to_owned(),
-                )
-            })
-        }) else {
-            return;
-        };
-        let service = table.required("service", "name the team or system the promise is about; with the name it makes the SLO's id");
-        if let Some(service) = &service {
-            self.name(service, "service");
-        }
-        let controls = self.control_selector(&table);
-        let scopes = table.texts("scopes");
-        scopes.iter().for_each(|s| self.glob(s));
-        let objective = self.objective(&table);
-        if table.node("period").is_none() {
-            table.missing("period", "over which time the objective must hold, e.g. `period: 30d`");
-        }
-        let period = table.span("period", Span::HOUR);
-        self.sli(&table);
-        let unknown = self.policy(&table, "unknown");
-        let waived = self.policy(&table, "waived");
-        let accept_risk = table.boolean("accept_risk").is_some_and(|a| a.value);
-        if unknown == Policy::Good && !accept_risk {
-            report.error_help(
-                table.place("unknown"),
-                "`unknown: good` counts the absence of evidence as compliance",
-                "choose `exclude` or `bad`; or add `accept_risk: true` and answer for it",
-            );
-        }
-        let (Some(name), Some(service), Some(objective), Some(period), Some(controls)) = (name, service, objective, period, controls)
-        else {
-            return;
-        };
-        let id = format!("{}-{}", service.value, name.value);
-        if let Some((path, at)) = self.out.places.slos.get(&id) {
-            report.push(
-                ProblemSeverity::Error,
-                Some("SLO114"),
-                name.at,
-                format!("SLO `{id}` is defined twice; it stands in {path}:{} already", at.line),
-                Some("service and name together make the id, which must be unique".to_owned()),
-            );
-            return;
-        }
-        self.out.places.slos.insert(id.clone(), (self.path.to_owned(), name.at));
-        if accept_risk {
-            self.out.places.risk_accepted.insert(id);
-        }
-        self.out.definitions.slos.push(Slo {
-            scopes: scopes.into_iter().map(|s| s.value).collect(),
-            unknown,
-            waived,
-            ..Slo::new(&service.value, &name.value, controls, objective, period.value)
-        });
-    }
-
-    fn control_selector(&mut self, table: &Table<'_, '_>) -> Option<ControlSelector> {
+    pub(super) fn control_selector(&mut self, table: &Table<'_, '_>) -> Option<ControlSelector> {
         let Some(node) = table.node("controls") else {
             table.missing("controls", "say which controls it covers: `controls: { set: object-storage }`");
             return None;
@@ -540,59 +483,6 @@ impl Reader<'_> {
             }
         }
         out
-    }
-
-    fn policy(&self, table: &Table<'_, '_>, key: &str) -> Policy {
-        table.word(key, &words(Policy::ALL, |w| w.word()), Policy::from_word).map_or(Policy::Exclude, |p| p.value)
-    }
-
-    fn sli(&self, table: &Table<'_, '_>) {
-        const LATER: &[&str] = &["time_slice", "remediation_latency", "evidence_freshness", "coverage", "gate"];
-        let Some(sli) = table.text("sli") else { return };
-        if sli.value == "resource_time" {
-            return;
-        }
-        if LATER.contains(&sli.value.as_str()) {
-            self.report.error_help(
-                sli.at,
-                format!("`sli: {}` is not evaluated in this release", sli.value),
-                "`resource_time` is; to charge missing evidence to the budget, say `unknown: bad`",
-            );
-        } else {
-            self.report.error_help(sli.at, format!("unknown sli `{}`", excerpt(&sli.value)), "in this release it must be `resource_time`");
-        }
-    }
-
-    /// `99%` or `0.99`. A bare `99` could be either, so it is neither.
-    fn objective(&self, table: &Table<'_, '_>) -> Option<f64> {
-        const FORM: &str = "write it as a percentage (`99%`) or as a ratio (`0.99`)";
-        let found = table.required("objective", FORM)?;
-        let text = found.value.trim();
-        let ratio = match text.strip_suffix('%') {
-            // The point is moved in the text: 99.9 / 100 is not the number nearest to 0.999.
-            Some(percent) => shift_point(percent.trim()),
-            None => text.parse::<f64>().ok().filter(|n| n.is_finite()),
-        };
-        let Some(ratio) = ratio else {
-            self.report.error_help(found.at, format!("`objective` is `{}`, which is no number", excerpt(text)), FORM);
-            return None;
-        };
-        if !text.ends_with('%') && (ratio > 1.0) && ratio <= 100.0 {
-            self.report.error_help(found.at, format!("`objective` is `{text}`: a percentage or a ratio?"), format!("write `{text}%`"));
-            return None;
-        }
-        if ratio <= 0.0 || ratio >= 1.0 {
-            let why = if ratio >= 1.0 { "leaves no error budget, every violation would break it at once" } else { "promises nothing" };
-            self.report.push(
-                ProblemSeverity::Error,
-                Some("SLO111"),
-                found.at,
-                format!("an objective of `{text}` {why}"),
-                Some("it must lie between 0 and 100 %, both excluded".to_owned()),
-            );
-            return None;
-        }
-        Some(ratio)
     }
 
     fn waiver_set(&mut self, name: Option<&At<String>>, spec: &Node) {
@@ -722,8 +612,11 @@ fn across(out: &mut Read) {
         }
     }
     for slo in &out.definitions.slos {
-        let id = format!("{}-{}", slo.service, slo.name);
+        let id = slo.id();
         let Some((path, at)) = out.places.slos.get(&id) else { continue };
+        if slo.composite.is_some() {
+            continue;
+        }
         if !controls.iter().any(|c| slo.controls.covers(c)) {
             if !slo.controls.ids.iter().any(|i| named_unknown.contains(i)) {
                 let sets: Vec<&str> = out.places.sets.keys().map(String::as_str).collect();
@@ -735,15 +628,20 @@ fn across(out: &mut Read) {
             }
             continue;
         }
-        let charged = |other: &&Slo| other.unknown == Policy::Bad && other.controls == slo.controls && other.scopes == slo.scopes;
-        if slo.unknown == Policy::Exclude && !out.definitions.slos.iter().any(|o| charged(&o)) {
+        if slo.unknown == Policy::Exclude
+            && matches!(slo.sli, Sli::ResourceTime | Sli::TimeSlice { .. })
+            && !out.definitions.slos.iter().any(|o| charges(o, slo, &controls))
+        {
             push(
                 ProblemSeverity::Warning,
                 Some("SLO109"),
                 path,
                 *at,
                 format!("SLO `{id}` excludes unknown, and no other SLO charges missing evidence for the same controls"),
-                Some("say `unknown: bad` here, or add a second SLO on the same controls that does".to_owned()),
+                Some(
+                    "say `unknown: bad` here, or add an SLO on the same controls with `sli: evidence_freshness` or `sli: coverage`"
+                        .to_owned(),
+                ),
             );
         }
     }
@@ -761,6 +659,18 @@ fn across(out: &mut Read) {
         }
     }
     out.problems.extend(problems);
+}
+
+/// Whether `other` charges missing evidence for everything that `slo` covers.
+fn charges(other: &Slo, slo: &Slo, controls: &[&Control]) -> bool {
+    let kind = match other.sli {
+        Sli::EvidenceFreshness | Sli::Coverage => true,
+        Sli::ResourceTime | Sli::TimeSlice { .. } => other.unknown == Policy::Bad,
+        Sli::RemediationLatency | Sli::Gate { .. } => false,
+    };
+    kind && other.composite.is_none()
+        && (other.scopes.is_empty() || other.scopes == slo.scopes)
+        && controls.iter().all(|c| !slo.controls.covers(c) || other.controls.covers(c))
 }
 
 fn matches_any(pattern: &str, known: &[&str]) -> bool {
@@ -814,37 +724,10 @@ pub(super) fn format_suggestion(found: &str) -> String {
     }
 }
 
-fn words<T: Copy>(all: &[T], word: impl Fn(T) -> &'static str) -> Vec<&'static str> {
+pub(super) fn words<T: Copy>(all: &[T], word: impl Fn(T) -> &'static str) -> Vec<&'static str> {
     all.iter().map(|w| word(*w)).collect()
 }
 
 fn prose(table: &Table<'_, '_>, key: &str) -> String {
     table.text(key).map_or_else(String::new, |t| t.value.trim().to_owned())
-}
-
-/// `99.95` → 0.9995, by moving the point two places to the left in the text.
-fn shift_point(percent: &str) -> Option<f64> {
-    let (whole, fraction) = percent.split_once('.').unwrap_or((percent, ""));
-    let digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
-    if whole.is_empty() && fraction.is_empty() || !digits(whole) || !digits(fraction) || percent.len() > 32 {
-        return None;
-    }
-    let padded = format!("{whole:0>3}");
-    let (head, tail) = padded.split_at(padded.len() - 2);
-    format!("{head}.{tail}{fraction}").parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percentages_become_the_nearest_number() {
-        for (text, ratio) in [("99.9", 0.999), ("99", 0.99), ("5", 0.05), ("0.5", 0.005), ("100", 1.0), (".5", 0.005), ("99.95", 0.9995)] {
-            assert_eq!(shift_point(text), Some(ratio), "{text}");
-        }
-        for text in ["", ".", "-1", "1e2", "9 9", "ninety"] {
-            assert_eq!(shift_point(text), None, "{text}");
-        }
-    }
 }

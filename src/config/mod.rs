@@ -16,6 +16,7 @@ mod digest;
 mod errors;
 mod lint;
 mod mapping;
+mod objectives;
 mod operator;
 mod reach;
 mod scans;
@@ -348,7 +349,14 @@ mod tests {
                 definitions::SET_KEYS,
                 definitions::CONTROL_KEYS,
                 definitions::CHECK_KEYS,
-                definitions::SLO_KEYS,
+                objectives::SLO_KEYS,
+                objectives::DEFAULTS_KEYS,
+                objectives::COMPOSITE_KEYS,
+                objectives::MEMBER_KEYS,
+                objectives::TIME_SLICE_KEYS,
+                objectives::GATE_KEYS,
+                objectives::CALENDAR_KEYS,
+                objectives::SLI_WORDS,
                 definitions::SELECTOR_KEYS,
                 definitions::WAIVER_KEYS,
             ],

@@ -1,7 +1,7 @@
 //! What we promise: the meaning of one `kind: SLO` document.
 
 use crate::domain::finding::closed_words;
-use crate::domain::{CheckSelector, Control, Counts, Nature, Severity, Span, State};
+use crate::domain::{Control, Counts, Nature, Severity, Span, State};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -204,9 +204,8 @@ impl ControlSelector {
             || self.requirement.is_some()
             || !self.severity.is_empty()
             || !self.nature.is_empty();
-        let matches_glob = |pattern: &String| is_match(pattern, &control.id);
         given
-            && (self.ids.is_empty() || self.ids.iter().any(|p| *p == control.id || matches_glob(p)))
+            && (self.ids.is_empty() || self.ids.iter().any(|p| matches(p, &control.id)))
             && self.set.as_ref().is_none_or(|s| *s == control.set)
             && self.requirement.as_ref().is_none_or(|r| covers_requirement(r, control))
             && (self.severity.is_empty() || self.severity.contains(&control.severity))
@@ -214,9 +213,10 @@ impl ControlSelector {
     }
 }
 
-/// Whether the glob `pattern` matches; a literal is none (compiling costs more than all the rest together).
-fn is_match(pattern: &str, text: &str) -> bool {
-    CheckSelector::is_glob(pattern) && globset::Glob::new(pattern).is_ok_and(|g| g.compile_matcher().is_match(text))
+/// Literal or glob. Most patterns are literal, and compiling a glob costs more than everything else here.
+fn matches(pattern: &str, text: &str) -> bool {
+    pattern == text
+        || pattern.contains(['*', '?', '[', '{', '\\']) && globset::Glob::new(pattern).is_ok_and(|g| g.compile_matcher().is_match(text))
 }
 
 fn covers_requirement(pattern: &str, control: &Control) -> bool {
@@ -283,8 +283,7 @@ impl Slo {
 
     /// Whether the SLO covers this scope.
     pub fn covers_scope(&self, scope: &str) -> bool {
-        let matches_glob = |pattern: &String| is_match(pattern, scope);
-        self.scopes.is_empty() || self.scopes.iter().any(|p| p == scope || matches_glob(p))
+        self.scopes.is_empty() || self.scopes.iter().any(|p| matches(p, scope))
     }
 
     /// (bad, total) of `amounts` (resources, or resource-milliseconds) under the SLO's policies (slo.md section 2).
