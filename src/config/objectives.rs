@@ -194,7 +194,7 @@ impl Reader<'_> {
         if table.node("objective").is_none() {
             table.missing("objective", "one for all (`objective: 99%`), or one for each severity (`objective: { critical: 99.9%, … }`)");
         }
-        let objective = by_severity(&table, "objective", |t, key| objective_of(t, key));
+        let objective = by_severity(&table, "objective", objective_of);
         if table.node("period").is_none() {
             table.missing("period", "one for all (`period: 30d`), or one for each severity");
         }
