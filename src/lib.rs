@@ -2,8 +2,9 @@
 //!
 //! A tour in reading order. [`domain`] has the nouns. [`collectors`] bring documents, [`formats`] read them,
 //! [`evaluate`] judges, [`ledger`] remembers, [`slo`] accounts; the writing half ends in one [`snapshot`].
-//! [`exposition`], [`report`] and [`serve`] show it; [`generate`] writes what others load. [`config`] is what the operator wrote, [`app`] puts it together,
-//! [`cli`] is what a person types. ARCHITECTURE.md has the laws.
+//! [`exposition`], [`report`] and [`serve`] show it; [`generate`] writes what others load, [`import`] reads what others
+//! wrote. [`config`] is what the operator wrote, [`app`] puts it together, [`cli`] is what a person types.
+//! ARCHITECTURE.md has the laws.
 
 pub mod domain;
 
@@ -28,6 +29,8 @@ pub mod report;
 pub mod serve;
 
 pub mod config;
+
+pub mod import;
 
 pub mod clock;
 

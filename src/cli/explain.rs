@@ -4,7 +4,7 @@ use super::Output;
 use crate::app::{load, pipeline};
 use crate::clock;
 use crate::config;
-use crate::domain::{Counts, Moment, Ratio, State, resource};
+use crate::domain::{Counts, Moment, Ratio, Requirement, State, resource};
 use crate::evaluate::Book;
 use crate::ledger::{self, Reader};
 use serde::Serialize;
@@ -101,6 +101,15 @@ struct EvidenceLine {
     sha256: String,
 }
 
+/// `nist-800-53-r5 AC-2 (Account Management)`, if its framework's document says what it asks for.
+fn titled(definitions: &config::Definitions, r: &Requirement) -> String {
+    let framework = definitions.frameworks.iter().find(|f| f.name == r.framework);
+    match framework.and_then(|f| f.requirement(&r.id)) {
+        Some(known) => format!("{} {} ({})", r.framework, r.id, known.title),
+        None => format!("{} {}", r.framework, r.id),
+    }
+}
+
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (settings, definitions) = load::load(args.config.as_deref())?;
     let Some(control) = definitions.controls().find(|c| c.id == args.control) else {
@@ -129,7 +138,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         owner: control.owner.clone(),
         severity: control.severity.word(),
         nature: control.nature.word(),
-        requirements: control.requirements.iter().map(|r| format!("{} {}", r.framework, r.id)).collect(),
+        requirements: control.requirements.iter().map(|r| titled(&definitions, r)).collect(),
         rationale: control.rationale.clone(),
         remediation: control.remediation.clone(),
         training: control.training.clone(),

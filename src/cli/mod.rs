@@ -15,6 +15,7 @@ mod explain;
 mod findings;
 mod gate;
 mod generate;
+mod import;
 mod ledger;
 mod replay;
 mod serve;
@@ -69,6 +70,8 @@ enum Command {
     Explain(explain::Args),
     /// Write Prometheus rules, dashboards and documents for other tools from the definitions
     Generate(generate::Args),
+    /// Make controls and frameworks from benchmarks and catalogs: XCCDF, OSCAL, ComplianceAsCode
+    Import(import::Args),
     /// Look into the record of what happened: verify its chain, export it, prune it
     Ledger(ledger::Args),
     /// Feed dated scans through the pipeline on a simulated clock: fill a Prometheus with the past, test an objective on it
@@ -101,6 +104,7 @@ pub fn main() -> ExitCode {
         Command::Findings(args) => findings::run(&args),
         Command::Explain(args) => in_runtime(explain::run(args)),
         Command::Generate(args) => in_runtime(generate::run(args)),
+        Command::Import(args) => import::run(&args),
         Command::Ledger(args) => in_runtime(ledger::run(args)),
         Command::Replay(args) => replay::run(&args),
         Command::Completions(args) => completions::run(&args, Cli::command()),

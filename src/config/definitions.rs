@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The version of our own documents.
 const API_VERSION: &str = "bornright/v1";
-const KINDS: &[&str] = &["ControlSet", "SLO", "SLODefaults", "WaiverSet"];
+const KINDS: &[&str] = &["ControlSet", "Framework", "SLO", "SLODefaults", "WaiverSet"];
 pub(super) const CONTROL_KEYS: &[&str] = &[
     "id",
     "title",
@@ -171,6 +171,7 @@ impl Reader<'_> {
         };
         match kind.value.as_str() {
             "ControlSet" => self.control_set(name.as_ref(), spec),
+            "Framework" => self.framework(name.as_ref(), spec),
             "SLO" => self.slo(name.as_ref(), spec),
             "SLODefaults" => self.slo_defaults(name.as_ref(), spec),
             "WaiverSet" => self.waiver_set(name.as_ref(), spec),
@@ -193,6 +194,17 @@ impl Reader<'_> {
             );
         }
         good
+    }
+
+    fn framework(&mut self, name: Option<&At<String>>, spec: &Node) {
+        let Some(framework) = super::framework::read(name, spec, self.report) else { return };
+        if let Some(name) = name
+            && self.out.definitions.frameworks.iter().any(|f| f.name == framework.name)
+        {
+            self.report.error(name.at, format!("framework `{}` is defined twice", framework.name));
+            return;
+        }
+        self.out.definitions.frameworks.push(framework);
     }
 
     fn control_set(&mut self, name: Option<&At<String>>, spec: &Node) {
@@ -598,7 +610,7 @@ fn instant(table: &Table<'_, '_>, key: &str, help: &str) -> Option<At<Moment>> {
 fn across(out: &mut Read) {
     let controls: Vec<&Control> = out.definitions.controls().collect();
     let known: Vec<&str> = out.places.controls.keys().map(String::as_str).collect();
-    let mut problems = Vec::new();
+    let mut problems = super::framework::unknown_requirements(&out.definitions.frameworks, &controls, &out.places);
     let mut push = |severity, code, path: &str, at: Place, message: String, help: Option<String>| {
         problems.push(ConfigProblem { severity, code, path: path.to_owned(), line: at.line, column: at.column, message, help });
     };

@@ -5,7 +5,7 @@
 //! Bad syntax costs its document, a bad value is reported and the reading goes on.
 
 use crate::collectors::Reach;
-use crate::domain::{Control, ControlSet, ScopeTemplate, Span, Waiver};
+use crate::domain::{Control, ControlSet, Framework, ScopeTemplate, Span, Waiver};
 use crate::formats::{FormatSpec, predicate};
 use crate::slo::Slo;
 use std::net::SocketAddr;
@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 mod definitions;
 mod digest;
 mod errors;
+mod framework;
 mod lint;
 mod mapping;
 mod objectives;
@@ -80,6 +81,8 @@ pub struct CollectorConfig {
 pub struct Definitions {
     /// Control sets.
     pub sets: Vec<ControlSet>,
+    /// Frameworks.
+    pub frameworks: Vec<Framework>,
     /// SLOs.
     pub slos: Vec<Slo>,
     /// Waivers that are well formed.
@@ -359,6 +362,8 @@ mod tests {
                 objectives::SLI_WORDS,
                 definitions::SELECTOR_KEYS,
                 definitions::WAIVER_KEYS,
+                super::framework::FRAMEWORK_KEYS,
+                super::framework::REQUIREMENT_KEYS,
             ],
         );
     }

@@ -65,6 +65,48 @@ pub struct Requirement {
     pub id: String,
 }
 
+/// A law or standard: the meaning of one `kind: Framework` document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Framework {
+    /// As in [`Requirement::framework`].
+    pub name: String,
+    /// For people.
+    pub title: String,
+    /// The edition.
+    pub version: String,
+    /// In the order written.
+    pub requirements: Vec<FrameworkRequirement>,
+}
+
+/// One requirement of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FrameworkRequirement {
+    /// As in [`Requirement::id`].
+    pub id: String,
+    /// What it asks for, in a few words.
+    pub title: String,
+    /// The requirement that it details.
+    pub parent: Option<String>,
+}
+
+impl Framework {
+    /// The requirement with this id.
+    pub fn requirement(&self, id: &str) -> Option<&FrameworkRequirement> {
+        self.requirements.iter().find(|r| r.id == id)
+    }
+
+    /// Whether `id` is one of its requirements, or a lettered part of one (`CM-6(a)`, `CM-6 a`): frameworks number
+    /// their requirements and letter the sentences in them.
+    pub fn covers(&self, id: &str) -> bool {
+        self.requirements.iter().any(|r| {
+            id.strip_prefix(r.id.as_str()).is_some_and(|rest| {
+                let part = rest.strip_prefix('(').or_else(|| rest.strip_prefix(' ')).or_else(|| rest.strip_prefix('.'));
+                rest.is_empty() || part.is_some_and(|p| p.starts_with(|c: char| c.is_ascii_lowercase()))
+            })
+        })
+    }
+}
+
 /// Which findings are evidence for a control: all that is given must match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckSelector {

@@ -14,7 +14,7 @@ pub mod scope;
 pub mod state;
 pub mod waiver;
 
-pub use control::{CheckSelector, Combine, Control, ControlSet, Nature, Population, Requirement};
+pub use control::{CheckSelector, Combine, Control, ControlSet, Framework, FrameworkRequirement, Nature, Population, Requirement};
 pub use finding::{CheckResult, ControlRef, Fields, Finding, Lifecycle, ResourceRef, Severity};
 pub use moment::{Moment, Span};
 pub use ratio::{Coverage, Ratio};
