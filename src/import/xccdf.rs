@@ -499,10 +499,8 @@ impl<'s> Xml<'s> {
                         }
                     }
                 }
-                Event::End(end) => {
-                    if ["p", "pre", "ul", "ol", "div", "table", "blockquote"].contains(&end.local_name().into_inner()) {
-                        out.push('\n');
-                    }
+                Event::End(end) if ["p", "pre", "ul", "ol", "div", "table", "blockquote"].contains(&end.local_name().into_inner()) => {
+                    out.push('\n');
                 }
                 _ => {}
             }
