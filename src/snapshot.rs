@@ -5,8 +5,9 @@
 //! exactly, without asking the writer. It deliberately has no resource ids: those are answered from the ledger.
 
 use crate::domain::{CheckResult, Counts, Moment, Nature, ProblemKind, Severity, Span, WaiverOrigin, WaiverState};
-use crate::slo::{Measure, Slo};
-use std::collections::BTreeMap;
+use crate::slo::composite::MemberNow;
+use crate::slo::{Amounts, Budget, CompositeMode, Lanes, Measure, Objectives, Sli, Slo, Step, Weights, measure, window};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 pub use crate::domain::account::{Change, ChangeKind, Direction, DurationHistogram, Row, RowNow, ViolationCounts, Violations};
@@ -108,6 +109,23 @@ pub struct SloView {
     pub measure: Measure,
     /// For time slices: good, bad and unknown ones closed up to the snapshot's instant.
     pub slices_total: [u64; 3],
+    /// What is known to come and to count against it: waivers that end, evidence that nobody renews.
+    pub steps: Vec<Step>,
+    /// The scan interval T: its own, or the largest of the collectors that feed its controls.
+    pub scan_interval: Span,
+}
+
+/// What an objective stands at over its windows, up to one instant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SloNumbers {
+    /// Error ratio over each window, shortest first; `None` without data.
+    pub error: Vec<(Span, Option<f64>)>,
+    /// The budget over the period.
+    pub budget: Budget,
+    /// Seconds until the budget is spent; infinite: never; `None` without data.
+    pub exhaustion_seconds: Option<f64>,
+    /// For time slices: good, bad and unknown ones so far.
+    pub slices: Option<[u64; 3]>,
 }
 
 /// What an objective stands at, by the resources of one instant.
@@ -115,24 +133,37 @@ pub struct SloView {
 pub struct SloNow {
     /// Resources by state, of all its controls and scopes together; those of controls without a ratio are not in it.
     pub counts: Counts,
-    /// Those that the SLO's policies count against it.
-    pub bad: u64,
-    /// Those that they count at all.
-    pub total: u64,
+    /// What counts against it, in the unit of its SLI: resources by their weight, or (control, scope) for evidence.
+    pub bad: u128,
+    /// All that counts.
+    pub total: u128,
+    /// The error ratio of this instant; `None` if nothing has a verdict.
+    pub error: Option<f64>,
+    /// False for objectives on events (deadlines, gate checks): an instant has none.
+    pub judged: bool,
     /// Controls (indexes) that were left out because their sources list only violations and they have no population.
     pub without_ratio: Vec<u32>,
 }
 
 impl SloNow {
-    /// 1 − bad/total; `None` if nothing has a verdict.
-    #[expect(clippy::cast_precision_loss, reason = "counts of resources are far below 2^53")]
+    /// 1 − error ratio; `None` if nothing has a verdict.
     pub fn ratio(&self) -> Option<f64> {
-        (self.total > 0).then(|| 1.0 - self.bad as f64 / self.total as f64)
+        self.error.map(|e| 1.0 - e)
     }
 
     /// Whether it holds. Compared with a rounding's worth of room: 99 of 100 meets 99 %.
     pub fn holds(&self, objective: f64) -> Option<bool> {
         self.ratio().map(|r| r + 1e-12 >= objective)
+    }
+
+    fn take(&mut self, member: &SloNow) {
+        for (sum, n) in self.counts.0.iter_mut().zip(member.counts.0) {
+            *sum += n;
+        }
+        self.bad += member.bad;
+        self.total += member.total;
+        self.judged &= member.judged;
+        self.without_ratio.extend(&member.without_ratio);
     }
 }
 
@@ -229,24 +260,106 @@ impl Snapshot {
         }
     }
 
-    /// What `view` stands at `now`.
+    /// What `view` stands at `now`, by the resources of that instant.
     pub fn slo_at(&self, view: &SloView, now: Moment) -> SloNow {
-        let mut out = SloNow::default();
+        // Composites of composites; definitions that go deeper, or in a circle, are refused.
+        self.slo_at_depth(view, now, 8)
+    }
+
+    fn slo_at_depth(&self, view: &SloView, now: Moment, depth: u8) -> SloNow {
+        if let Some(composite) = &view.slo.composite {
+            let mut out = SloNow { judged: true, ..SloNow::default() };
+            let mut members = Vec::new();
+            for member in &composite.members {
+                let found = self.slos.iter().find(|v| v.slo.id() == member.slo).filter(|_| depth > 0);
+                let at = found.map_or_else(SloNow::default, |v| self.slo_at_depth(v, now, depth - 1));
+                members.push(MemberNow {
+                    weight: member.weight,
+                    budget: found.map_or(1.0, |v| v.slo.budget()),
+                    error: at.error,
+                    amounts: Amounts { bad: at.bad, total: at.total },
+                });
+                out.take(&at);
+            }
+            out.error = match composite.mode {
+                // Which resources fail several controls is not known here; the members' share is the nearest.
+                CompositeMode::Joint | CompositeMode::AnySlice => Amounts { bad: out.bad, total: out.total }.ratio(),
+                _ => composite.error_ratio(view.slo.budget(), &members),
+            };
+            return out;
+        }
+        let mut out = SloNow { judged: view.slo.sli.held() || matches!(view.slo.sli, Sli::TimeSlice { .. }), ..SloNow::default() };
+        if !out.judged {
+            return out;
+        }
+        let evidence = view.slo.sli == Sli::EvidenceFreshness;
+        let mut by_control: BTreeMap<u32, Lanes> = BTreeMap::new();
         for (i, row) in self.rows.iter().enumerate() {
             if view.controls.binary_search(&row.control).is_err() || !view.slo.covers_scope(&self.scopes[row.scope as usize].name) {
                 continue;
             }
-            let counts = self.row_at(i, now).counts;
-            if self.controls[row.control as usize].has_ratio {
-                for (sum, n) in out.counts.0.iter_mut().zip(counts.0) {
-                    *sum += n;
+            let control = &self.controls[row.control as usize];
+            let is = self.row_at(i, now);
+            if !control.has_ratio && !evidence {
+                if is.counts.total() > 0 && out.without_ratio.last() != Some(&row.control) {
+                    out.without_ratio.push(row.control);
                 }
-            } else if counts.total() > 0 && out.without_ratio.last() != Some(&row.control) {
-                out.without_ratio.push(row.control);
+                continue;
+            }
+            for (sum, n) in out.counts.0.iter_mut().zip(is.counts.0) {
+                *sum += n;
+            }
+            let lanes = by_control.entry(row.control).or_default();
+            let weight = u128::from(Measure::weight(&view.slo, control.severity));
+            if evidence {
+                lanes[usize::from(!is.fresh)] += 1;
+            } else {
+                for (lane, n) in lanes.iter_mut().zip(is.counts.0) {
+                    *lane += weight * u128::from(n);
+                }
             }
         }
-        (out.bad, out.total) = view.slo.bad_and_total(&out.counts);
+        let lanes = by_control.values().fold([0; 4], |a: Lanes, b| std::array::from_fn(|i| a[i] + b[i]));
+        let counting = if let Sli::TimeSlice { .. } = view.slo.sli { Sli::ResourceTime } else { view.slo.sli };
+        let counting = Slo { sli: counting, ..view.slo.clone() };
+        let amounts = counting.amounts(&lanes);
+        (out.bad, out.total) = (amounts.bad, amounts.total);
+        out.error = match (view.slo.sli, &view.slo.weights) {
+            (Sli::TimeSlice { .. }, _) => match view.slo.slice_outcome(&lanes) {
+                measure::GOOD => Some(0.0),
+                measure::BAD => Some(1.0),
+                _ => None,
+            },
+            (_, Weights::Controls) => {
+                let ratios: Vec<f64> = by_control.values().filter_map(|l| counting.amounts(l).ratio()).collect();
+                #[expect(clippy::cast_precision_loss, reason = "controls are far fewer than 2^53")]
+                let n = ratios.len() as f64;
+                (n > 0.0).then(|| ratios.iter().sum::<f64>() / n)
+            }
+            _ => amounts.ratio(),
+        };
         out
+    }
+
+    /// The numbers of every objective over its windows at `now` (taken as `at` if it lies before it), in the order of
+    /// `slos`.
+    pub fn slo_numbers(&self, now: Moment) -> Vec<SloNumbers> {
+        let now = now.max(self.at);
+        let all = Objectives::new(self.slos.iter().map(|v| &v.measure));
+        let by_id: HashMap<String, &SloView> = self.slos.iter().filter(|v| !v.steps.is_empty()).map(|v| (v.slo.id(), v)).collect();
+        let steps = |id: &str| by_id.get(id).map(|v| v.steps.clone()).unwrap_or_default();
+        let numbers = |view: &SloView| {
+            let m = &view.measure;
+            let windows = window::recorded(view.slo.period, [], false);
+            let closed = m.slices.as_ref().map(|t| t.over(self.at, now));
+            SloNumbers {
+                error: windows.into_iter().map(|w| (w, all.error_ratio(m, now - w, now))).collect(),
+                budget: all.budget(m, now),
+                exhaustion_seconds: all.exhaustion_seconds(m, &steps, view.scan_interval, now),
+                slices: closed.map(|c| std::array::from_fn(|i| view.slices_total[i] + u64::try_from(c[i]).unwrap_or(0))),
+            }
+        };
+        self.slos.iter().map(numbers).collect()
     }
 
     /// Row `row` advanced to `now` (which is taken as `at` if it lies before it: a clock that goes back burns nothing).

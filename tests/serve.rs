@@ -109,7 +109,7 @@ async fn every_route_answers_and_carries_the_guarding_headers() {
         ("/-/healthy", 200, "text/plain; charset=utf-8", "healthy"),
         ("/-/ready", 200, "text/plain; charset=utf-8", "ready"),
         ("/api/v1/controls", 200, "application/json", "\"total\":7"),
-        ("/api/v1/slos", 200, "application/json", "\"items\":[]"),
+        ("/api/v1/slos", 200, "application/json", "\"remaining_ratio\":0.91533657182512"),
         ("/api/v1/waivers", 200, "application/json", "\"total\":3"),
         ("/api/v1/findings", 200, "application/json", "items"),
         ("/api/v1/runs", 200, "application/json", "items"),

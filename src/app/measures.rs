@@ -5,10 +5,10 @@ use crate::config::Definitions;
 use crate::domain::account::{Change, ChangeKind, Row};
 use crate::domain::{Moment, Span};
 use crate::evaluate::Book;
-use crate::evaluate::account::Mark;
+use crate::evaluate::account::{Coming, ComingKind, Mark};
 use crate::ledger::Ledger;
 use crate::slo::measure::{BAD, FRESH, GOOD, STALE, UNKNOWN};
-use crate::slo::{self, Calendar, Measure, Sli, Slo, Timeline, Weights};
+use crate::slo::{self, Calendar, Measure, Policy, Sli, Slo, Step, Timeline, Weights};
 use crate::snapshot::{ControlView, SloView};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -41,6 +41,8 @@ struct Tracked {
     part_of_control: HashMap<u32, u32>,
     /// By book control: whether it is covered.
     covers: Vec<bool>,
+    /// T: the largest interval of the collectors that can feed its controls.
+    scan_interval: Span,
     slices: Option<Slices>,
 }
 
@@ -136,9 +138,11 @@ impl Measures {
     fn add(&mut self, slo: Slo, book: &Book) {
         self.in_force.insert(slo.id(), self.list.len());
         let rules = book.rules();
-        let covers = (0..book.controls().len() as u32)
+        let covers: Vec<bool> = (0..book.controls().len() as u32)
             .map(|c| slo.composite.is_none() && book.control_rule(c).is_some_and(|rule| slo.controls.covers(&rules.controls[rule])))
             .collect();
+        let feeds = |c: usize| covers.iter().zip(0u32..).any(|(yes, b)| *yes && book.control_rule(b).is_some_and(|r| rules.reads(r, c)));
+        let scan_interval = rules.collectors.iter().enumerate().filter(|(i, _)| feeds(*i)).map(|(_, c)| c.every).max().unwrap_or(Span::DAY);
         let slices = match slo.sli {
             Sli::TimeSlice { slice, .. } if slice.0 > 0 => {
                 Some(Slices { length: slice, next: i64::MIN, closed: Arc::default(), totals: [0; 3] })
@@ -146,7 +150,7 @@ impl Measures {
             _ => None,
         };
         let parts = if slo.composite.is_some() || slo.weights == Weights::Controls { Vec::new() } else { vec![Arc::default()] };
-        self.list.push(Tracked { slo, parts, part_of_control: HashMap::new(), covers, slices });
+        self.list.push(Tracked { slo, parts, part_of_control: HashMap::new(), covers, scan_interval, slices });
     }
 
     /// Takes in rows, and with them scopes, that are new to it.
@@ -244,9 +248,9 @@ impl Measures {
         book: &Book,
         rows: &[Row],
         changes: &[Change],
+        coming: &[Coming],
         controls: &[ControlView],
-        at: Moment,
-        horizon: Moment,
+        (at, horizon): (Moment, Moment),
     ) -> Vec<SloView> {
         // (instant, objective, part, change of rates, events)
         type Ahead = (Moment, u32, u32, [i64; 4], [u64; 4]);
@@ -280,6 +284,7 @@ impl Measures {
             }
         }
         ahead.sort_by_key(|a| (a.1, a.0));
+        let mut steps = self.steps(rows, coming, at);
         // Views are by id, the book by number.
         let view_of: HashMap<&str, u32> = controls.iter().zip(0u32..).map(|(c, i)| (c.id.as_str(), i)).collect();
         let view_of: Vec<Option<u32>> = book.controls().iter().map(|(_, name)| view_of.get(name).copied()).collect();
@@ -302,8 +307,54 @@ impl Measures {
             }
             let mut controls: Vec<u32> = t.covers.iter().zip(&view_of).filter(|(covers, _)| **covers).filter_map(|(_, v)| *v).collect();
             controls.sort_unstable();
-            out.push(SloView { slo: t.slo.clone(), controls, measure: Measure { slo: t.slo.clone(), parts, slices }, slices_total });
+            out.push(SloView {
+                slo: t.slo.clone(),
+                controls,
+                measure: Measure { slo: t.slo.clone(), parts, slices },
+                slices_total,
+                steps: steps.remove(&m).unwrap_or_default(),
+                scan_interval: t.slo.scan_interval.unwrap_or(t.scan_interval),
+            });
         }
+        out
+    }
+
+    /// By objective, what is known to come, as steps of its rate of bad amounts.
+    fn steps(&self, rows: &[Row], coming: &[Coming], at: Moment) -> HashMap<u32, Vec<Step>> {
+        let mut out: HashMap<u32, Vec<Step>> = HashMap::new();
+        let mut add = |m: u32, at: Moment, bad: u64| {
+            let steps = out.entry(m).or_default();
+            match steps.last_mut() {
+                Some(step) if step.at == at => step.bad = step.bad.saturating_add_unsigned(bad),
+                _ => steps.push(Step { at, bad: i64::try_from(bad).unwrap_or(i64::MAX) }),
+            }
+        };
+        for c in coming {
+            for &(m, _, weight) in self.of_row.get(c.row as usize).into_iter().flatten() {
+                let slo = &self.list[m as usize].slo;
+                let becomes_bad = match (c.what, slo.sli) {
+                    (ComingKind::WaiverEnds, Sli::ResourceTime) => slo.waived != Policy::Bad,
+                    (ComingKind::EvidenceRunsOut, Sli::ResourceTime) => slo.unknown == Policy::Bad,
+                    (ComingKind::EvidenceRunsOut, Sli::Coverage) => true,
+                    _ => false,
+                };
+                if becomes_bad {
+                    add(m, c.at, c.weight.saturating_mul(weight));
+                }
+            }
+        }
+        for (i, row) in rows.iter().enumerate() {
+            // Two thirds of max_age are two missed runs, unless somebody said otherwise.
+            let (Some(seen), Some(until)) = (row.newest_evidence, row.fresh_until) else { continue };
+            if at < until && until.since(seen).0 * 2 / 3 < at.since(seen).0 {
+                for &(m, _, _) in self.of_row.get(i).into_iter().flatten() {
+                    if self.list[m as usize].slo.sli == Sli::EvidenceFreshness {
+                        add(m, until, 1);
+                    }
+                }
+            }
+        }
+        out.values_mut().for_each(|steps| steps.sort_by_key(|s| s.at));
         out
     }
 }

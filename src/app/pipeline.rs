@@ -769,7 +769,14 @@ impl Pipeline {
             first_change[i] += first_change[i - 1];
         }
         let at = self.account.at;
-        let slos = self.measures.views(&self.book, &self.account.rows, &self.account.changes(), &controls, at, self.account.horizon);
+        let slos = self.measures.views(
+            &self.book,
+            &self.account.rows,
+            &self.account.changes(),
+            &survey.coming,
+            &controls,
+            (at, self.account.horizon),
+        );
         let (waivers, waiver_counts) = self.waivers(at);
         let head: &Head = self.ledger.head();
         Snapshot {

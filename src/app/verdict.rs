@@ -21,6 +21,8 @@ pub(crate) struct SloVerdict {
     pub(crate) coverage: Option<f64>,
     /// Yes, no, or could not tell.
     pub(crate) holds: Option<bool>,
+    /// False where an instant cannot tell, since events are counted.
+    pub(crate) judged: bool,
     /// Why, where it is not plain.
     pub(crate) reason: String,
 }
@@ -86,6 +88,7 @@ fn judge(snapshot: &Snapshot, view: &SloView, now: Moment) -> SloVerdict {
     let bounds = Ratio::of(&at.counts);
     let holds = at.holds(view.slo.objective);
     let mut reason = match holds {
+        None if !at.judged => "it counts events, and an instant has none; `serve` keeps its account".to_owned(),
         None => "nothing in scope has a verdict".to_owned(),
         Some(_) => format!("{} of {} do not comply", at.bad, at.total),
     };
@@ -101,6 +104,7 @@ fn judge(snapshot: &Snapshot, view: &SloView, now: Moment) -> SloVerdict {
         upper: bounds.map(|r| r.upper),
         coverage: Ratio::coverage(&at.counts),
         holds,
+        judged: at.judged,
         reason,
     }
 }

@@ -27,7 +27,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let slos = verdict::slos(&snapshot, now);
     let incomplete: Vec<&CollectorView> = snapshot.collectors.iter().filter(|c| c.reach != "push" && !c.complete).collect();
     let fails = slos.iter().any(|s| s.holds == Some(false));
-    let unsure = slos.is_empty() || slos.iter().any(|s| s.holds.is_none()) || !incomplete.is_empty();
+    let unsure = !slos.iter().any(|s| s.judged) || slos.iter().any(|s| s.judged && s.holds.is_none()) || !incomplete.is_empty();
     let code = if fails {
         1
     } else if unsure {
@@ -97,6 +97,10 @@ fn text(out: &mut impl Write, controls: &[verdict::ControlLine], slos: &[verdict
         let word = match s.holds {
             Some(true) => "holds",
             Some(false) => "FAILS",
+            None if !s.judged => {
+                writeln!(out, "not judged: {} ({})", s.slo, s.reason)?;
+                continue;
+            }
             None => "could not tell",
         };
         writeln!(out, "{word}: {} wants {}, is {} ({})", s.slo, percent(Some(s.objective)), percent(s.ratio), s.reason)?;

@@ -33,6 +33,31 @@ pub struct Survey {
     pub waiver_covers: Vec<u64>,
     /// Failing pairs that their source suppresses.
     pub suppressed: u64,
+    /// What is known to come, however far ahead: for forecasts.
+    pub coming: Vec<Coming>,
+}
+
+/// Something that is known to come to some resources of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coming {
+    /// The row.
+    pub row: u32,
+    /// When.
+    pub at: Moment,
+    /// What.
+    pub what: ComingKind,
+    /// To how many resources.
+    pub weight: u64,
+}
+
+/// See [`Coming`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ComingKind {
+    /// The last waiver of a failing resource ends: it fails from then on.
+    WaiverEnds,
+    /// The evidence of a compliant resource runs out, and its scanner has missed two runs: unknown from then on.
+    /// Evidence of a scanner that keeps its interval is taken to be renewed in time.
+    EvidenceRunsOut,
 }
 
 /// One row of a survey.
@@ -131,6 +156,8 @@ pub struct Account {
 
 /// Survey horizon: far enough that the writer's regular tick always comes before it.
 pub const HORIZON: Span = Span::HOUR;
+/// With more instants ahead than this, further ones are taken as of the beginning of their minute.
+const MANY_COMING: usize = 20_000;
 /// A look ahead that finds more changes than this is shortened.
 const MAX_SCHEDULE: usize = 100_000;
 /// Upper bounds of the remediation histogram where no deadline says otherwise: an hour to a quarter.
@@ -148,6 +175,9 @@ pub fn survey(book: &Book, at: Moment, horizon: Moment) -> Survey {
     let clean: Vec<_> = (0..book.controls().len() as u32).map(|c| book.clean_sources(c)).collect();
     let terms: Vec<_> = (0..book.bindings().len() as u32).map(|b| book.terms(b)).collect();
     let terms_of = |b: u32| terms[b as usize];
+    let every: Vec<Span> =
+        book.bindings().iter().map(|b| book.collector_rule(b.collector).map_or(Span::DAY, |r| rules.collectors[r].every)).collect();
+    let mut coming: HashMap<(u32, Moment, ComingKind), u64, FixedState> = HashMap::default();
     let resources = book.resources();
     let mut points = Vec::new();
     for slot in resources.live() {
@@ -195,6 +225,24 @@ pub fn survey(book: &Book, at: Moment, horizon: Moment) -> Survey {
                 && let Some(w) = rules.waiver_at(rule, resources.name(slot), book.scopes().get(scope), at)
             {
                 out.waiver_covers[w as usize] += u64::from(weight);
+                let mut end = at;
+                while let Some((_, next)) =
+                    rules.waivers_for(rule, resources.name(slot), book.scopes().get(scope)).find(|(_, w)| w.holds(end))
+                {
+                    end = next.until;
+                }
+                note_coming(&mut coming, row, end, ComingKind::WaiverEnds, weight);
+            }
+            let overdue = |e: &Entry| e.verdict() == Verdict::Pass && e.seen() + every[e.binding() as usize].times(2) < at;
+            if state == Some(State::Compliant)
+                && pair.iter().any(overdue)
+                && let Some(end) = pair
+                    .iter()
+                    .map(|e| e.seen() + terms_of(e.binding()).max_age)
+                    .filter(|end| at < *end && state_at(*end) == Some(State::Unknown))
+                    .min()
+            {
+                note_coming(&mut coming, row, end, ComingKind::EvidenceRunsOut, weight);
             }
             if pair.iter().any(|e| e.verdict() == Verdict::Fail && e.suppressed() && at < e.seen() + terms_of(e.binding()).max_age) {
                 out.suppressed += u64::from(weight);
@@ -243,7 +291,14 @@ pub fn survey(book: &Book, at: Moment, horizon: Moment) -> Survey {
         }
     }
     out.schedule.sort_by_key(|s| (s.at, s.row, s.change.resource));
+    out.coming = coming.into_iter().map(|((row, at, what), weight)| Coming { row, at, what, weight }).collect();
+    out.coming.sort_unstable_by_key(|c| (c.at, c.row, c.what));
     out
+}
+
+fn note_coming(coming: &mut HashMap<(u32, Moment, ComingKind), u64, FixedState>, row: u32, at: Moment, what: ComingKind, weight: u32) {
+    let at = if coming.len() < MANY_COMING { at } else { Moment(at.0 - at.0.rem_euclid(Span::MINUTE.0.cast_signed())) };
+    *coming.entry((row, at, what)).or_default() += u64::from(weight);
 }
 
 /// Whether two collectors' fresh verdicts contradict each other.

@@ -2,9 +2,12 @@
 //! its collectors, for programs that embed us and as the plain statement of what `render.rs` says fast.
 
 use super::names::{self, Metric};
-use super::render::{FRESHNESS, RUN_OUTCOMES, VERSION, control_info, each_violation, scope_parts, waiver_ends};
+use super::render::{
+    FRESHNESS, RUN_OUTCOMES, SLICE_OUTCOMES, VERSION, control_info, each_deadline, each_violation, scope_parts, waiver_ends,
+};
 use super::write::Page;
 use crate::domain::{CheckResult, Counts, Moment, ProblemKind, Ratio, Severity, State, WaiverOrigin, WaiverState};
+use crate::slo::window;
 use crate::snapshot::{DurationHistogram, Snapshot};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
@@ -189,10 +192,15 @@ impl Collector for SnapshotCollector {
                 [("control", s.controls[row.control as usize].id.as_str()), ("scope", s.scopes[row.scope as usize].name.as_str())];
             let severity = ("severity", Severity::ALL[severity].word());
             overdue.push(([c, sc, severity], v.overdue + missed_since));
-            deadlines.push(([c, sc, severity, ("outcome", "met")], v.met));
-            deadlines.push(([c, sc, severity, ("outcome", "missed")], v.missed + missed_since));
             opened.push(([c, sc, severity], v.opened));
             fixed.push(([c, sc, severity], v.fixed));
+        });
+        each_deadline(s, self.now, |row, severity, [met, missed]| {
+            let (c, sc) =
+                (("control", s.controls[row.control as usize].id.as_str()), ("scope", s.scopes[row.scope as usize].name.as_str()));
+            let severity = ("severity", Severity::ALL[severity].word());
+            deadlines.push(([c, sc, severity, ("outcome", "met")], met));
+            deadlines.push(([c, sc, severity, ("outcome", "missed")], missed));
         });
         some_gauges(&mut enc, &names::VIOLATIONS_OVERDUE, overdue)?;
         some_counters(&mut enc, &names::REMEDIATION_DEADLINES, deadlines)?;
@@ -236,6 +244,29 @@ impl Collector for SnapshotCollector {
             labels
         });
         some_infos(&mut enc, &names::SCOPE_INFO, scopes.collect())?;
+
+        // Objectives.
+        let ids: Vec<String> = s.slos.iter().map(|v| v.slo.id()).collect();
+        let numbers = s.slo_numbers(self.now);
+        let slos = || ids.iter().map(String::as_str).zip(&numbers);
+        let objectives = ids.iter().zip(s.slos.iter()).map(|(id, v)| ([("slo", id.as_str())], v.slo.objective));
+        some_gauges(&mut enc, &names::SLO_OBJECTIVE, objectives.collect())?;
+        let errors = slos().flat_map(|(id, n)| {
+            let each = n.error.iter();
+            each.filter_map(move |(w, e)| Some(([("slo", id.to_owned()), ("window", window::name(*w))], (*e)?)))
+        });
+        some_gauges(&mut enc, &names::SLO_ERROR_RATIO, errors.collect())?;
+        let remaining = slos().filter_map(|(id, n)| Some(([("slo", id)], n.budget.remaining?)));
+        some_gauges(&mut enc, &names::SLO_ERROR_BUDGET_REMAINING, remaining.collect())?;
+        let full = slos().filter_map(|(id, n)| Some(([("slo", id)], n.budget.remaining_full_period?)));
+        some_gauges(&mut enc, &names::SLO_ERROR_BUDGET_REMAINING_FULL, full.collect())?;
+        let exhaustion = slos().filter_map(|(id, n)| Some(([("slo", id)], n.exhaustion_seconds?)));
+        some_gauges(&mut enc, &names::SLO_ERROR_BUDGET_EXHAUSTION, exhaustion.collect())?;
+        let slices = slos().flat_map(|(id, n)| {
+            let each = SLICE_OUTCOMES.iter().zip(n.slices.into_iter().flatten());
+            each.map(move |(outcome, n)| ([("slo", id), ("outcome", *outcome)], n))
+        });
+        some_counters(&mut enc, &names::SLICES, slices.collect())?;
 
         // Waivers.
         let kinds = WaiverState::ALL.iter().flat_map(|state| WaiverOrigin::ALL.iter().map(move |origin| (*state, *origin)));

@@ -2,6 +2,7 @@
 
 use super::names::why_no_ratio;
 use crate::domain::{Counts, Moment, Ratio, Severity, Span, State, WaiverState};
+use crate::slo::window;
 use crate::snapshot::{ControlView, Row, Snapshot, WaiverView};
 use serde_json::{Map, Value, json};
 
@@ -62,7 +63,8 @@ pub fn waivers(s: &Snapshot, now: Moment, state: Option<WaiverState>, paging: Pa
 
 /// The objectives, with what they stand at by the resources of this instant.
 pub fn slos(s: &Snapshot, now: Moment, paging: Paging) -> Value {
-    let items = s.slos.iter().skip(paging.offset).take(paging.limit).map(|view| {
+    let numbers = s.slo_numbers(now);
+    let items = s.slos.iter().zip(&numbers).skip(paging.offset).take(paging.limit).map(|(view, n)| {
         let at = s.slo_at(view, now);
         let bounds = Ratio::of(&at.counts);
         json!({
@@ -71,6 +73,9 @@ pub fn slos(s: &Snapshot, now: Moment, paging: Paging) -> Value {
             "name": view.slo.name,
             "objective": view.slo.objective,
             "period_seconds": view.slo.period.seconds(),
+            "sli": view.slo.sli.word(),
+            "owner": view.slo.owner,
+            "description": view.slo.description,
             "unknown": view.slo.unknown.word(),
             "waived": view.slo.waived.word(),
             "controls": view.controls.iter().map(|c| s.controls[*c as usize].id.as_str()).collect::<Vec<_>>(),
@@ -84,9 +89,26 @@ pub fn slos(s: &Snapshot, now: Moment, paging: Paging) -> Value {
                 "holds": at.holds(view.slo.objective),
                 "without_ratio": at.without_ratio.iter().map(|c| s.controls[*c as usize].id.as_str()).collect::<Vec<_>>(),
             },
+            "error_ratio": windows(&n.error, |e| e),
+            "burn_rate": windows(&n.error, |e| e / view.slo.budget()),
+            "error_budget": {
+                "ratio": view.slo.budget(),
+                "allowed_resource_seconds": n.budget.allowed_seconds,
+                "remaining_ratio": n.budget.remaining,
+                "remaining_full_period_ratio": n.budget.remaining_full_period,
+                "warming_up": n.budget.warming_up,
+                // JSON has no infinity: no number, and the word beside it.
+                "exhaustion_seconds": n.exhaustion_seconds.filter(|s| s.is_finite()),
+                "exhausts": n.exhaustion_seconds.map(f64::is_finite),
+            },
         })
     });
     list(s, now, items.collect(), s.slos.len(), paging)
+}
+
+/// A number for each window, by its name; `null` where nothing counted in it.
+fn windows(error: &[(Span, Option<f64>)], number: impl Fn(f64) -> f64) -> Map<String, Value> {
+    error.iter().map(|(w, e)| (window::name(*w), e.map(&number).into())).collect()
 }
 
 fn list(s: &Snapshot, now: Moment, items: Vec<Value>, total: usize, paging: Paging) -> Value {

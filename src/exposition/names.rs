@@ -180,15 +180,17 @@ metrics! {
     BUILD_INFO: Info "compliance_build_info" ["version", "definitions"]
         "The exporter's version and the SHA-256 of the definitions in force.";
     SLO_ERROR_RATIO: Gauge "compliance_slo_error_ratio" ["slo", "window"]
-        "Exact error ratio of an SLO over a window.", reserved;
+        "Exact error ratio of an SLO over a window that ends at the scrape; absent where nothing counted in it.";
     SLO_ERROR_BUDGET_REMAINING: Gauge "compliance_slo_error_budget_remaining_ratio" ["slo"]
-        "Exact share of an SLO's error budget that is left in its period.", reserved;
+        "Exact share of an SLO's error budget that is left in its rolling period, of the time observed so far; negative when overspent.";
+    SLO_ERROR_BUDGET_REMAINING_FULL: Gauge "compliance_slo_error_budget_remaining_full_period_ratio" ["slo"]
+        "Share of an SLO's error budget that is left if the population stays as it is until the period is full; the one to read in the first period.";
     SLO_ERROR_BUDGET_EXHAUSTION: Gauge "compliance_slo_error_budget_exhaustion_seconds" ["slo"]
-        "Time until an SLO's error budget is spent at the present rate.", reserved;
+        "Time until an SLO's error budget is spent if states stay as they are but for waivers that end and evidence that nobody renews; +Inf: never.";
     SLO_OBJECTIVE: Gauge "compliance_slo_objective_ratio" ["slo"]
-        "The objective of an SLO, for every SLO that the exporter keeps account of.", reserved;
+        "The objective of an SLO, for every SLO that the exporter keeps account of.";
     SLICES: Counter "compliance_slices_total" ["slo", OUTCOME]
-        "Time slices of an SLO by outcome.", reserved;
+        "Time slices of an SLO that are over, by outcome.";
     GATE_CHECKS: Counter "compliance_gate_checks_total" ["gate", "expected", OUTCOME]
         "Live proofs that a preventive control denies what it should deny and admits what it should admit.", reserved;
 }

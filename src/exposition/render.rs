@@ -5,7 +5,8 @@ use super::names;
 use super::names::label::{COLLECTOR, CONTROL, OUTCOME, SCOPE, SEVERITY, STATE};
 use super::write::{Page, Value, label, label_name};
 use crate::domain::{CheckResult, Counts, Moment, ProblemKind, Ratio, Severity, State, WaiverOrigin, WaiverState};
-use crate::snapshot::{ControlView, Row, RowNow, Snapshot, ViolationCounts, Violations};
+use crate::slo::window;
+use crate::snapshot::{ControlView, Row, RowNow, SloNumbers, Snapshot, ViolationCounts, Violations};
 use std::collections::BTreeSet;
 
 /// Label text made ready once for each control and scope, not for each series.
@@ -60,7 +61,47 @@ pub(super) fn flowing(page: &mut Page, s: &Snapshot, labels: &Labels, now: Momen
     for (i, row) in s.rows.iter().enumerate() {
         family.samples(labels.row(row), freshness.iter().zip(s.row_at(i, now).evidence_ms.map(Value::Millis)));
     }
+    objectives(page, s, now);
 }
+
+/// Objectives over windows that end now: they move with every instant.
+fn objectives(page: &mut Page, s: &Snapshot, now: Moment) {
+    let numbers = s.slo_numbers(now);
+    let heads: Vec<String> = s.slos.iter().map(|v| first("slo", &v.slo.id())).collect();
+    let all = || numbers.iter().zip(&heads);
+    let mut family = page.family(&names::SLO_ERROR_RATIO);
+    for (n, head) in all() {
+        for (w, e) in &n.error {
+            if let Some(e) = e {
+                family.sample(&[head, &next("window", &window::name(*w)), "}"], Value::Float(*e));
+            }
+        }
+    }
+    type Number = fn(&SloNumbers) -> Option<f64>;
+    let shares: [(&'static names::Metric, Number); 3] = [
+        (&names::SLO_ERROR_BUDGET_REMAINING, |n| n.budget.remaining),
+        (&names::SLO_ERROR_BUDGET_REMAINING_FULL, |n| n.budget.remaining_full_period),
+        (&names::SLO_ERROR_BUDGET_EXHAUSTION, |n| n.exhaustion_seconds),
+    ];
+    for (metric, number) in shares {
+        let mut family = page.family(metric);
+        for (n, head) in all() {
+            if let Some(x) = number(n) {
+                family.sample(&[head, "}"], Value::Float(x));
+            }
+        }
+    }
+    let outcomes = tails(OUTCOME, SLICE_OUTCOMES);
+    let mut family = page.family(&names::SLICES);
+    for (n, head) in all() {
+        for (tail, n) in outcomes.iter().zip(n.slices.into_iter().flatten()) {
+            family.sample(&[head, tail], Value::Int(n));
+        }
+    }
+}
+
+/// The outcomes of time slices, in the order of `SloNumbers::slices`.
+pub(super) const SLICE_OUTCOMES: [&str; 3] = ["good", "bad", "unknown"];
 
 /// The `state` of evidence, in the order of `evidence_ms`.
 pub(super) const FRESHNESS: [&str; 2] = ["fresh", "stale"];
@@ -114,12 +155,30 @@ pub(super) fn stepwise(page: &mut Page, s: &Snapshot, labels: &Labels, now: Mome
     let severity: Vec<String> = Severity::ALL.iter().map(|s| next(SEVERITY, s.word())).collect();
     let outcome = tails(OUTCOME, ["met", "missed"]);
     let mut family = page.family(&names::REMEDIATION_DEADLINES);
-    each_violation(s, now, |row, severity_index, v, missed_since| {
+    each_deadline(s, now, |row, severity_index, met_and_missed| {
         let (control, scope) = labels.row(row);
-        for (tail, n) in outcome.iter().zip([v.met, v.missed + missed_since]) {
+        for (tail, n) in outcome.iter().zip(met_and_missed) {
             family.sample(&[control, scope, &severity[severity_index], tail], Value::Int(n));
         }
     });
+}
+
+/// Calls `f` for each row and severity whose deadlines are counted: those with violations, and at zero every row of a
+/// control with a deadline, since the first one that is missed must be seen as a step from zero.
+pub(super) fn each_deadline<'s>(s: &'s Snapshot, now: Moment, mut f: impl FnMut(&'s Row, usize, [u64; 2])) {
+    for (i, row) in s.rows.iter().enumerate() {
+        let control = &s.controls[row.control as usize];
+        match row.violations.as_deref() {
+            Some(violations) => {
+                let missed_since = s.row_at(i, now).missed_since;
+                for (severity, v) in shown(control, violations) {
+                    f(row, severity, [v.met, v.missed + missed_since[severity]]);
+                }
+            }
+            None if control.fix_within.is_some() => f(row, control.severity as usize, [0, 0]),
+            None => {}
+        }
+    }
 }
 
 /// Calls `f` for each row and severity whose violation families exist.
@@ -172,6 +231,10 @@ fn definitions(page: &mut Page, s: &Snapshot, labels: &Labels) {
             text.push_str(&next(&name, value));
         }
         family.sample(&[&text, "}"], Value::Int(1));
+    }
+    let mut family = page.family(&names::SLO_OBJECTIVE);
+    for view in s.slos.iter() {
+        family.sample(&[&first("slo", &view.slo.id()), "}"], Value::Float(view.slo.objective));
     }
     let mut family = page.family(&names::EVIDENCE_MAX_AGE);
     for (c, head) in s.controls.iter().zip(&labels.control) {

@@ -314,6 +314,10 @@ pub(super) fn push_millis(buf: &mut Vec<u8>, ms: u64) {
 
 fn push_float(buf: &mut Vec<u8>, x: f64) {
     use std::io::Write as _;
+    if x.is_infinite() {
+        buf.extend_from_slice(if x > 0.0 { b"+Inf" } else { b"-Inf" });
+        return;
+    }
     // The shortest text that reads back as the same number.
     write!(buf, "{x}").expect("a Vec takes what is written to it");
 }

@@ -5,8 +5,8 @@
 
 mod show;
 
-use crate::domain::{CheckResult, Counts, Moment, Severity, State, WaiverOrigin, WaiverState};
-use crate::snapshot::{CollectorView, ControlView, Snapshot};
+use crate::domain::{CheckResult, Counts, Moment, Severity, Span, State, WaiverOrigin, WaiverState};
+use crate::snapshot::{CollectorView, ControlView, SloNumbers, SloView, Snapshot};
 use askama::Template;
 use show::{Age, Share, amount, encoded, instant};
 
@@ -37,6 +37,8 @@ struct Index<'s> {
     totals: Totals,
     scopes: Vec<ScopeLine<'s>>,
     more_scopes: usize,
+    objectives: Vec<ObjectiveLine<'s>>,
+    more_objectives: usize,
     controls: Vec<ControlLine<'s>>,
     controls_total: usize,
     page: usize,
@@ -106,6 +108,20 @@ struct ControlLine<'s> {
     share: Share,
     evidence: String,
     stale: usize,
+}
+
+struct ObjectiveLine<'s> {
+    slo: &'s crate::slo::Slo,
+    id: String,
+    objective: String,
+    kept: Option<String>,
+    bounds: Option<String>,
+    left: Option<String>,
+    overspent: bool,
+    allowed: String,
+    warming_up: bool,
+    spent_in: String,
+    holds: Option<bool>,
 }
 
 struct RowLine<'s> {
@@ -182,6 +198,12 @@ pub fn index(s: &Snapshot, now: Moment, part: &Part) -> String {
         controls: sum.rows,
         share: sum.share(true),
     });
+    // The one that runs out first stands first.
+    let mut objectives: Vec<_> = s.slos.iter().zip(s.slo_numbers(now)).collect();
+    objectives.sort_by(|(_, a), (_, b)| {
+        let left = |n: &SloNumbers| n.budget.remaining_full_period.unwrap_or(f64::INFINITY);
+        left(a).total_cmp(&left(b))
+    });
     let page_of = Index {
         root: "",
         title: "Compliance".to_owned(),
@@ -196,6 +218,8 @@ pub fn index(s: &Snapshot, now: Moment, part: &Part) -> String {
         },
         more_scopes: scopes_shown.clone().count().saturating_sub(MOST),
         scopes: scopes.collect(),
+        more_objectives: objectives.len().saturating_sub(MOST),
+        objectives: objectives.iter().take(MOST).map(|(view, n)| ObjectiveLine::of(view, n, now)).collect(),
         controls_total: controls.len(),
         controls: lines.collect(),
         page,
@@ -302,6 +326,35 @@ impl Frame {
             definitions: s.definitions_digest.chars().take(12).collect(),
             ledger: (s.ledger.records > 0).then(|| (amount(s.ledger.records), s.ledger.head.chars().take(12).collect())),
             started: Age::of(Some(s.started_at), now).to_string(),
+        }
+    }
+}
+
+impl<'s> ObjectiveLine<'s> {
+    fn of(view: &'s SloView, n: &SloNumbers, now: Moment) -> ObjectiveLine<'s> {
+        let slo = &view.slo;
+        let kept = n.budget.error.map(|e| 1.0 - e);
+        let bounds = view.measure.bounds(now - slo.period, now).filter(|(low, high)| high - low > 0.0005);
+        let left = n.budget.remaining_full_period;
+        let spent_in = match n.exhaustion_seconds {
+            None => "no data yet".to_owned(),
+            Some(s) if s.is_infinite() => "not as things stand".to_owned(),
+            Some(0.0) => "spent".to_owned(),
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "finite, not negative, and rounded for people")]
+            Some(s) => format!("in {}", show::length(Span((s * 1000.0) as u64))),
+        };
+        ObjectiveLine {
+            slo,
+            id: slo.id(),
+            objective: show::share(slo.objective, show::Round::Down),
+            kept: kept.map(|k| show::share(k, show::Round::Down)),
+            bounds: bounds.map(|(low, high)| format!("{} to {}", show::share(low, show::Round::Down), show::share(high, show::Round::Up))),
+            left: left.map(|l| show::share(l, show::Round::Down)),
+            overspent: left.is_some_and(|l| l <= 0.0),
+            allowed: n.budget.allowed_seconds.map(show::resource_time).unwrap_or_default(),
+            warming_up: n.budget.warming_up,
+            spent_in,
+            holds: kept.map(|k| k + 1e-12 >= slo.objective),
         }
     }
 }

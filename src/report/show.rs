@@ -68,8 +68,9 @@ fn bar(counts: &Counts) -> [(u64, u64); 4] {
     })
 }
 
+/// A way to lose the digits that nobody reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Round {
+pub(super) enum Round {
     Down,
     Up,
 }
@@ -89,6 +90,29 @@ fn percent(part: u64, whole: u64, round: Round) -> String {
         n if n % 10 == 0 => format!("{}\u{a0}%", n / 10),
         n => format!("{}.{}\u{a0}%", n / 10, n % 10),
     }
+}
+
+/// A share in percent with at most two decimals. What is not all never reads 100 %; below nothing it has a minus.
+pub(super) fn share(ratio: f64, round: Round) -> String {
+    // A rounding's worth of room, so that 0.99 is 99 % and not 98.99 %.
+    let hundredths = match round {
+        Round::Down => (ratio * 10_000.0 + 1e-9).floor(),
+        Round::Up => (ratio * 10_000.0 - 1e-9).ceil(),
+    };
+    let text = format!("{}\u{a0}%", hundredths / 100.0);
+    match text.strip_prefix('-') {
+        Some(positive) => format!("−{positive}"),
+        None => text,
+    }
+}
+
+/// Resource-seconds in a unit that people know.
+pub(super) fn resource_time(seconds: f64) -> String {
+    let (unit, word) = [(86_400.0, "resource-days"), (3600.0, "resource-hours"), (60.0, "resource-minutes")]
+        .into_iter()
+        .find(|(unit, _)| seconds >= *unit)
+        .unwrap_or((1.0, "resource-seconds"));
+    format!("{:.1}\u{a0}{word}", seconds / unit)
 }
 
 /// A number with its thousands apart.
@@ -177,6 +201,17 @@ mod tests {
             assert_eq!(percent(part, whole, Round::Down), nb(down));
             assert_eq!(percent(part, whole, Round::Up), nb(up));
         }
+    }
+
+    #[test]
+    fn shares_keep_two_decimals_and_round_against_us() {
+        for (ratio, down, up) in
+            [(0.99, "99_%", "99_%"), (0.999_951, "99.99_%", "100_%"), (-4.0, "−400_%", "−400_%"), (1.0, "100_%", "100_%")]
+        {
+            let nb = |s: &str| s.replace('_', "\u{a0}");
+            assert_eq!((share(ratio, Round::Down), share(ratio, Round::Up)), (nb(down), nb(up)), "{ratio}");
+        }
+        assert_eq!(resource_time(207_360.0), "2.4\u{a0}resource-days");
     }
 
     #[test]

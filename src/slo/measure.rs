@@ -113,6 +113,23 @@ impl Measure {
         (!ratios.is_empty()).then(|| ratios.iter().sum::<f64>() / ratios.len() as f64)
     }
 
+    /// Between which values the compliance ratio over `(from, to]` lies, whatever the unknown resources were:
+    /// g/(g+x+u) and (g+u)/(g+x+u) (slo.md section 2). `None` without data, and for SLIs that do not count states.
+    #[expect(clippy::cast_precision_loss, reason = "the quotient of two rounded numbers is right to 2e-16")]
+    pub fn bounds(&self, from: Moment, to: Moment) -> Option<(f64, f64)> {
+        if self.slo.sli != Sli::ResourceTime {
+            return None;
+        }
+        let mut sum = [0u128; 4];
+        for part in &self.parts {
+            for (sum, n) in sum.iter_mut().zip(part.over(from, to)) {
+                *sum += n;
+            }
+        }
+        let [g, x, u, _] = sum.map(|n| n as f64);
+        (g + x + u > 0.0).then(|| (g / (g + x + u), (g + u) / (g + x + u)))
+    }
+
     /// The error ratio over the window `w` that ends at `now`.
     pub fn error_ratio_over(&self, w: Span, now: Moment) -> Option<f64> {
         self.error_ratio(now - w, now)

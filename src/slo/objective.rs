@@ -1,7 +1,7 @@
 //! What we promise: the meaning of one `kind: SLO` document.
 
 use crate::domain::finding::closed_words;
-use crate::domain::{Control, Counts, Nature, Severity, Span, State};
+use crate::domain::{Control, Nature, Severity, Span};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -284,23 +284,6 @@ impl Slo {
     /// Whether the SLO covers this scope.
     pub fn covers_scope(&self, scope: &str) -> bool {
         self.scopes.is_empty() || self.scopes.iter().any(|p| matches(p, scope))
-    }
-
-    /// (bad, total) of `amounts` (resources, or resource-milliseconds) under the SLO's policies (slo.md section 2).
-    pub fn bad_and_total(&self, amounts: &Counts) -> (u64, u64) {
-        let mut bad = amounts[State::NonCompliant];
-        let mut total = amounts[State::Compliant] + amounts[State::NonCompliant];
-        for (policy, amount) in [(self.unknown, amounts[State::Unknown]), (self.waived, amounts[State::Waived])] {
-            match policy {
-                Policy::Exclude => {}
-                Policy::Bad => {
-                    bad += amount;
-                    total += amount;
-                }
-                Policy::Good => total += amount,
-            }
-        }
-        (bad, total)
     }
 }
 

@@ -2,9 +2,10 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use bornright::domain::{Cause, CheckResult, Counts, Moment, Nature, ProblemKind, Severity, Span, State, WaiverOrigin, WaiverState};
+use bornright::slo::{ControlSelector, Measure, Sli, Slo, Timeline};
 use bornright::snapshot::{
-    Change, ChangeKind, CollectorView, ControlView, Direction, DurationHistogram, LedgerView, Row, ScopeView, Snapshot, ViolationCounts,
-    Violations, WaiverView,
+    Change, ChangeKind, CollectorView, ControlView, Direction, DurationHistogram, LedgerView, Row, ScopeView, SloView, Snapshot,
+    ViolationCounts, Violations, WaiverView,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -201,7 +202,7 @@ pub(crate) fn estate() -> Snapshot {
     fix.observe(Span::DAY.times(2));
     fix.observe(Span::DAY.times(30));
     Snapshot {
-        slos: std::sync::Arc::default(),
+        slos: Arc::new(slos()),
         at: AT,
         horizon: AT + Span::HOUR,
         generation: 7,
@@ -236,6 +237,37 @@ pub(crate) fn estate() -> Snapshot {
         definitions_digest: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".to_owned(),
         ledger: LedgerView { records: 16, head: "60303ae22b998861bce3b28f33eec1be758a213c86c93c076dbe9f558c11c752".to_owned() },
     }
+}
+
+/// Two objectives: 100 resources of which 2 fail since an hour before, all of them known for a day; and one counted in
+/// slices of an hour, of which the last three were bad, good and without data.
+fn slos() -> Vec<SloView> {
+    let selector = || ControlSelector { set: Some("aws".to_owned()), ..ControlSelector::default() };
+    let view = |slo: Slo, parts: Vec<Arc<Timeline>>, slices: Option<Arc<Timeline>>, slices_total| SloView {
+        slo: slo.clone(),
+        controls: vec![0],
+        measure: Measure { slo, parts, slices },
+        slices_total,
+        steps: Vec::new(),
+        scan_interval: Span::HOUR,
+    };
+    let mut states = Timeline::new();
+    states.change(AT - Span::DAY, [100, 0, 0, 0], [0; 4]);
+    states.change(AT - Span::HOUR, [-2, 2, 0, 0], [0; 4]);
+    let mut slices = Timeline::new();
+    for (hours, events) in [(3, [0, 1, 0, 0]), (2, [1, 0, 0, 0]), (1, [0, 0, 1, 0])] {
+        slices.change(AT - Span::HOUR.times(hours), [0; 4], events);
+    }
+    let slice = Sli::TimeSlice { slice: Span::HOUR, threshold: 0.95 };
+    vec![
+        view(Slo::new("platform", "storage", selector(), 0.99, Span::DAY.times(30)), vec![Arc::new(states)], None, [0; 3]),
+        view(
+            Slo { sli: slice, ..Slo::new("platform", "storage-hours", selector(), 0.9, Span::DAY.times(7)) },
+            Vec::new(),
+            Some(Arc::new(slices)),
+            [1, 1, 1],
+        ),
+    ]
 }
 
 /// `controls` × `scopes` rows with numbers that look like an estate's; every fifth row has violations. No changes ahead.
