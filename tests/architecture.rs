@@ -41,6 +41,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("http_body_util", &["serve"]),
     ("reqwest", &["collectors"]),
     ("moka", &["collectors"]),
+    // Signs assertions of Google's service accounts. What serve names so is rustls' module.
+    ("ring", &["collectors", "serve"]),
     ("governor", &["collectors"]),
     ("backon", &["collectors"]),
     // Definitions are YAML; so are the policy reports that `kubectl get -o yaml` writes, and the one mapping of

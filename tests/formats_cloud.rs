@@ -1,6 +1,6 @@
 //! What the readers of cloud sources make of the unhappy and the subtle: nothing turns green.
 
-use bornright::domain::{CheckResult, Finding, Lifecycle, Problem, ProblemKind};
+use bornright::domain::{CheckResult, Finding, Lifecycle, Problem, ProblemKind, Severity};
 use bornright::formats::{self, Context, Flow, Format, FormatError, FormatSpec, Limits, Sink};
 
 #[derive(Default)]
@@ -355,6 +355,118 @@ fn regulatory_numbers_stay_within_their_control() {
         [("PCI/1.1/a", Pass, 7), ("PCI/1.1/a", Fail, 4), ("PCI/1.1/a", NotAssessed, 2), ("PCI/1.1/a", Manual, 1), ("PCI/2", Manual, 0)]
     );
     assert!(outcome.expect("read"));
+}
+
+#[test]
+fn defender_severity_is_joined_from_the_metadata_and_metadata_alone_is_no_evidence() {
+    let metadata = r#"{"value":[{"id":"/providers/Microsoft.Security/assessmentMetadata/KEY","name":"KEY","type":"Microsoft.Security/assessmentMetadata","properties":{"displayName":"Disks are encrypted","severity":"High","categories":["Compute"]}}]}"#;
+    let assessments = r#"{"value":[{"id":"/subscriptions/s/x/providers/Microsoft.Security/assessments/key","name":"key","properties":{"resourceDetails":{"Source":"Azure","Id":"/subscriptions/s/X"},"status":{"code":"Unhealthy"}}}]}"#;
+    let ctx = Context { source: "t", limits: Limits::default(), want_raw: false };
+    struct Severities(Vec<(Option<Severity>, String)>);
+    impl Sink for Severities {
+        fn finding(&mut self, f: &Finding<'_>) -> Flow {
+            self.0.push((f.severity, f.title.as_deref().unwrap_or_default().to_owned()));
+            Flow::More
+        }
+        fn problem(&mut self, p: Problem) {
+            panic!("{p}");
+        }
+    }
+    let mut kept = Severities(Vec::new());
+    let text = format!("{metadata}\n{assessments}");
+    let outcome = formats::read(&FormatSpec::Builtin(Format::AzureAssessments), &mut text.as_bytes(), &ctx, &mut kept).expect("read");
+    assert_eq!(kept.0, [(Some(Severity::High), "Disks are encrypted".to_owned())]);
+    assert!(outcome.complete);
+    // A subscription of which nothing is assessed must not pass for one in which all is well.
+    for text in [metadata.to_owned(), format!("{metadata}\n{{\"value\":[]}}")] {
+        let (kept, outcome) = read(Format::AzureAssessments, &text);
+        assert_eq!(kept.kinds(), [ProblemKind::Empty], "{text}");
+        assert!(!outcome.expect("read"), "{text}");
+    }
+}
+
+#[test]
+fn resource_graph_that_truncated_its_answer_is_not_complete() {
+    let row = r#"{"id":"/subscriptions/s/x/providers/microsoft.security/assessments/k","name":"k","properties":{"resourceDetails":{"Source":"Azure","Id":"/subscriptions/s/x"},"status":{"code":"Healthy"}}}"#;
+    let page = |more: &str| format!(r#"{{"totalRecords":2,"count":1,"data":[{row}],"facets":[]{more}}}"#);
+    let (kept, outcome) = read(Format::AzureAssessments, &page(r#","resultTruncated":"true""#));
+    assert_eq!(kept.kinds(), [ProblemKind::Truncated]);
+    assert!(!outcome.expect("read"));
+    let whole = [page(r#","resultTruncated":"true","$skipToken":"t""#), page(r#","resultTruncated":"false""#)].join("\n");
+    let (kept, outcome) = read(Format::AzureAssessments, &whole);
+    assert!(kept.problems.is_empty() && outcome.expect("read"), "{:?}", kept.problems);
+}
+
+#[test]
+fn an_incident_tells_its_ages_and_never_passes() {
+    let incident = |status: &str, owner: &str| {
+        format!(
+            r#"{{"id":"/subscriptions/s/resourceGroups/g/providers/Microsoft.OperationalInsights/workspaces/w/providers/Microsoft.SecurityInsights/incidents/{status}","properties":{{"incidentNumber":7,"status":"{status}","severity":"High","createdTimeUtc":"2024-01-01T00:00:00Z","lastModifiedTimeUtc":"2024-01-01T02:00:00Z","owner":{{"email":{owner}}},"additionalData":{{"alertsCount":3}}}}}}"#
+        )
+    };
+    let text =
+        format!(r#"{{"value":[{},{},{}]}}"#, incident("New", "null"), incident("Active", "\"x@y.example\""), incident("Closed", "null"));
+    let (kept, outcome) = read(Format::Sentinel, &text);
+    assert_eq!(kept.results(), [(Fail, Active), (Fail, Active), (Fail, Inactive)]);
+    assert!(outcome.expect("read"));
+    let fields = ["status", "owner", "created_at", "acknowledged_before", "closed_at", "seconds_to_close", "alerts"];
+    let of = |n: usize| fields.map(|f| kept.field(n, f));
+    assert_eq!(of(0), ["New", "unassigned", "2024-01-01T00:00:00Z", "", "", "", "3"]);
+    assert_eq!(of(1), ["Active", "assigned", "2024-01-01T00:00:00Z", "2024-01-01T02:00:00Z", "", "", "3"]);
+    assert_eq!(of(2)[3..6], ["2024-01-01T02:00:00Z", "2024-01-01T02:00:00Z", "7200"]);
+    assert!(!kept.fields.iter().flatten().any(|(_, v)| v.contains('@')), "nobody's address: {:?}", kept.fields);
+
+    let alert = |status: &str| {
+        format!(
+            r#"{{"id":"/subscriptions/s/x/workspaces/w/providers/Microsoft.SecurityInsights/Entities/{status}","kind":"SecurityAlert","properties":{{"systemAlertId":"a","alertType":"T","severity":"Low","status":"{status}"}}}}"#
+        )
+    };
+    let text = format!(r#"{{"value":[{},{},{}]}}"#, alert("InProgress"), alert("Dismissed"), alert("Odd"));
+    let (kept, outcome) = read(Format::Sentinel, &text);
+    assert_eq!(kept.results(), [(Fail, Active), (Fail, Inactive)]);
+    assert_eq!((kept.findings[0].0.as_str(), kept.field(0, "alert")), ("T", "true"));
+    assert_eq!(kept.kinds(), [ProblemKind::Malformed]);
+    assert!(!outcome.expect("read"));
+}
+
+#[test]
+fn google_leaves_out_what_is_empty_even_on_a_page_of_the_middle() {
+    let row = r#"{"finding":{"category":"C","resourceName":"//x","state":"ACTIVE"}}"#;
+    let (kept, outcome) =
+        read(Format::Scc, &format!("{{\"nextPageToken\":\"a\"}}\n{{\"listFindingsResults\":[{row}],\"nextPageToken\":\"b\"}}\n{{}}"));
+    assert_eq!((kept.findings.len(), kept.problems.len()), (1, 0), "{:?}", kept.problems);
+    assert!(outcome.expect("read"));
+    let (kept, outcome) = read(Format::Scc, &format!("{{\"listFindingsResults\":[{row}]}}\n{{\"nextPageToken\":\"b\"}}"));
+    assert_eq!(kept.kinds(), [ProblemKind::Truncated]);
+    assert!(!outcome.expect("read"));
+}
+
+#[test]
+fn detectors_that_are_on_are_marked_and_a_service_that_is_off_is_a_problem() {
+    struct Marks(Vec<String>, u64);
+    impl Sink for Marks {
+        fn finding(&mut self, f: &Finding<'_>) -> Flow {
+            assert!(f.is_mark());
+            self.0.push(f.check.to_string());
+            Flow::More
+        }
+        fn problem(&mut self, _: Problem) {
+            self.1 += 1;
+        }
+    }
+    let ctx = Context { source: "t", limits: Limits::default(), want_raw: false };
+    let service = |state: &str| {
+        format!(
+            r#"{{"name":"projects/p/locations/global/securityCenterServices/security-health-analytics","effectiveEnablementState":"{state}","modules":{{"PUBLIC_BUCKET_ACL":{{"effectiveEnablementState":"ENABLED"}},"OPEN_FIREWALL":{{"effectiveEnablementState":"DISABLED"}}}}}}"#
+        )
+    };
+    for (state, marks, problems) in [("ENABLED", vec!["PUBLIC_BUCKET_ACL"], 0), ("DISABLED", vec![], 1)] {
+        let mut kept = Marks(Vec::new(), 0);
+        let text = format!("{}\n{{}}", service(state));
+        let outcome = formats::read(&FormatSpec::Builtin(Format::Scc), &mut text.as_bytes(), &ctx, &mut kept).expect("read");
+        assert_eq!((kept.0, kept.1), (marks.into_iter().map(str::to_owned).collect(), problems), "{state}");
+        assert_eq!(outcome.complete, problems == 0);
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::Output;
 use crate::collectors::Reach;
+use crate::collectors::session::Options;
 use crate::config::{self, Checked, CollectorConfig, Config, Definitions, ProblemSeverity};
 use crate::domain::Span;
 use anyhow::Context as _;
@@ -171,6 +172,14 @@ enum PerRun {
     Program,
     /// None of ours: the sender calls.
     Handed,
+    /// Lists of an API: so many requests if each is one page, so many at most, and what makes them more.
+    Lists(u64, u64, &'static str),
+}
+
+impl PerRun {
+    fn lists((least, more): (u64, &'static str), options: &Options) -> PerRun {
+        PerRun::Lists(least, least.saturating_mul(u64::from(options.max_pages)), more)
+    }
 }
 
 impl Plan {
@@ -248,6 +257,11 @@ impl Calls {
             Reach::Http(_) => PerRun::Once,
             Reach::Command(_) => PerRun::Program,
             Reach::Push(_) => PerRun::Handed,
+            Reach::AzureDefender(api) => PerRun::lists(api.calls(), &api.options),
+            Reach::AzurePolicy(api) => PerRun::lists(api.calls(), &api.options),
+            Reach::Sentinel(api) => PerRun::lists(api.calls(), &api.options),
+            Reach::GcpScc(api) => PerRun::lists(api.calls(), &api.options),
+            Reach::Wiz(api) => PerRun::lists(api.calls(), &api.options),
         };
         Calls { name: c.name.clone(), source: c.from.word(), format: c.format_name.clone(), every: c.every, per_run }
     }
@@ -265,6 +279,7 @@ impl Calls {
             PerRun::Pages(most) => format!("{runs} requests × pages (at most {most} pages)"),
             PerRun::Program => format!("{runs} executions"),
             PerRun::Handed => "none (handed in)".to_owned(),
+            PerRun::Lists(least, _, more) => format!("{} requests or more: {more}", runs.saturating_mul(least)),
         };
         [self.name.clone(), self.source.to_owned(), self.format.clone(), self.every.to_string(), runs.to_string(), calls]
     }
@@ -275,6 +290,7 @@ impl Calls {
             PerRun::Files | PerRun::Handed => (0, 0),
             PerRun::Once | PerRun::Program => (1, 1),
             PerRun::Pages(most) => (1, most),
+            PerRun::Lists(least, most, _) => (least, most),
         };
         serde_json::json!({
             "collector": self.name, "source": self.source, "format": self.format, "every_seconds": self.every.seconds(),

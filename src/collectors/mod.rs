@@ -5,16 +5,22 @@
 //! problem with a kind, and the run is then partial and closes nothing.
 
 use crate::domain::{Moment, Problem, Span};
+use crate::formats::Format;
 use std::path::PathBuf;
 
+pub mod azure;
 pub mod client;
 pub mod command;
 pub mod decode;
 pub mod file;
+pub mod gcp_scc;
+pub mod google;
 pub mod http;
+mod oauth;
 pub mod push;
 pub mod run;
 pub mod session;
+pub mod wiz;
 
 /// How a source is reached. Each kind's `Config` lives in its own file; a new kind is one file and one variant.
 #[derive(Clone, Debug)]
@@ -27,6 +33,16 @@ pub enum Reach {
     Command(command::Config),
     /// Handed in by `POST /api/v1/runs/{collector}`.
     Push(push::Config),
+    /// Defender for Cloud.
+    AzureDefender(azure::defender::Config),
+    /// Azure Policy states.
+    AzurePolicy(azure::policy::Config),
+    /// Microsoft Sentinel incidents.
+    Sentinel(azure::sentinel::Config),
+    /// Google Security Command Center.
+    GcpScc(gcp_scc::Config),
+    /// Wiz.
+    Wiz(wiz::Config),
 }
 
 impl Reach {
@@ -37,6 +53,26 @@ impl Reach {
             Reach::Http(_) => "http",
             Reach::Command(_) => "command",
             Reach::Push(_) => "push",
+            Reach::AzureDefender(_) => "azure_defender",
+            Reach::AzurePolicy(_) => "azure_policy",
+            Reach::Sentinel(_) => "sentinel",
+            Reach::GcpScc(_) => "gcp_scc",
+            Reach::Wiz(_) => "wiz",
+        }
+    }
+
+    /// What its documents are, if the kind of source says it.
+    pub const fn format(&self) -> Option<Format> {
+        match self {
+            Reach::File(_) | Reach::Http(_) | Reach::Command(_) | Reach::Push(_) => None,
+            Reach::AzureDefender(config) => Some(match config.report {
+                azure::defender::Report::Assessments => Format::AzureAssessments,
+                azure::defender::Report::RegulatoryCompliance => Format::AzureRegulatory,
+            }),
+            Reach::AzurePolicy(_) => Some(Format::AzurePolicy),
+            Reach::Sentinel(_) => Some(Format::Sentinel),
+            Reach::GcpScc(_) => Some(Format::Scc),
+            Reach::Wiz(_) => Some(Format::Wiz),
         }
     }
 
@@ -49,6 +85,11 @@ impl Reach {
     pub const fn options(&self) -> Option<&session::Options> {
         match self {
             Reach::File(_) | Reach::Http(_) | Reach::Command(_) | Reach::Push(_) => None,
+            Reach::AzureDefender(config) => Some(&config.options),
+            Reach::AzurePolicy(config) => Some(&config.options),
+            Reach::Sentinel(config) => Some(&config.options),
+            Reach::GcpScc(config) => Some(&config.options),
+            Reach::Wiz(config) => Some(&config.options),
         }
     }
 }

@@ -4,9 +4,10 @@
 //! schedule drift; a little jitter keeps a hundred replicas from asking at the same second. A run that came to nothing
 //! is tried again sooner, ever less often. A panic costs one run.
 
+use super::azure::{defender, policy, sentinel};
 use super::client::problem;
 use super::session::Session;
-use super::{Collected, Reach, Schedule, command, file, http};
+use super::{Collected, Reach, Schedule, command, file, gcp_scc, http, wiz};
 use crate::clock;
 use crate::domain::{ProblemKind, Span};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -108,7 +109,10 @@ impl Source {
             Reach::File(_) => Source::File(Arc::default()),
             Reach::Http(config) => Source::Http(Box::new(http::State::new(config))),
             Reach::Command(_) => Source::Command,
-            Reach::Push(_) => Source::Push,
+            // The others have options, and are above.
+            Reach::Push(_) | Reach::AzureDefender(_) | Reach::AzurePolicy(_) | Reach::Sentinel(_) | Reach::GcpScc(_) | Reach::Wiz(_) => {
+                Source::Push
+            }
         }
     }
 
@@ -118,8 +122,22 @@ impl Source {
             (Reach::File(config), Source::File(state)) => file::collect(name, config, custodian, Path::new(""), state, deadline).await,
             (Reach::Http(config), Source::Http(state)) => http::collect(name, config, state, deadline).await,
             (Reach::Command(config), _) => command::collect(name, config, custodian, deadline).await,
+            (Reach::AzureDefender(config), Source::Api(session)) => defender::collect(name, config, session, deadline).await,
+            (Reach::AzurePolicy(config), Source::Api(session)) => policy::collect(name, config, session, deadline).await,
+            (Reach::Sentinel(config), Source::Api(session)) => sentinel::collect(name, config, session, deadline).await,
+            (Reach::GcpScc(config), Source::Api(session)) => gcp_scc::collect(name, config, session, deadline).await,
+            (Reach::Wiz(config), Source::Api(session)) => wiz::collect(name, config, session, deadline).await,
             (Reach::Push(_), _) => nothing(name, ProblemKind::Empty, "waits for documents to be pushed; it cannot be asked for them"),
-            (Reach::File(_) | Reach::Http(_), _) => nothing(name, ProblemKind::Internal, "the source's state is another's"),
+            (
+                Reach::File(_)
+                | Reach::Http(_)
+                | Reach::AzureDefender(_)
+                | Reach::AzurePolicy(_)
+                | Reach::Sentinel(_)
+                | Reach::GcpScc(_)
+                | Reach::Wiz(_),
+                _,
+            ) => nothing(name, ProblemKind::Internal, "the source's state is another's"),
         }
     }
 

@@ -776,6 +776,7 @@ impl Run {
                 Try::Reply(reply) => reply,
                 Try::Final(problem) => return Err(clean(problem)),
                 Try::Passing(problem) => {
+                    renew = None;
                     sleep_until(tries.again(clean(problem), None, self.0.deadline)?).await;
                     continue;
                 }
@@ -803,6 +804,8 @@ impl Run {
                 Verdict::TokenExpired | Verdict::Denied => return Err(wrong(ProblemKind::Denied)),
                 Verdict::Refused | Verdict::NotThisApi => return Err(wrong(ProblemKind::Source)),
                 Verdict::Throttled | Verdict::Failing => {
+                    // While this waits, the new token may run out too.
+                    renew = None;
                     let until = tries.again(wrong(ProblemKind::Source), asked, self.0.deadline)?;
                     if verdict == Verdict::Throttled && asked.is_some() {
                         let mut resume = pool.resume.lock().unwrap_or_else(PoisonError::into_inner);

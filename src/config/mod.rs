@@ -11,6 +11,7 @@ use crate::slo::Slo;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+mod clouds;
 mod definitions;
 mod digest;
 mod errors;
@@ -340,6 +341,13 @@ mod tests {
                 reach::HTTP_KEYS,
                 reach::COMMAND_KEYS,
                 reach::PUSH_KEYS,
+                reach::OPTION_KEYS,
+                clouds::DEFENDER_KEYS,
+                clouds::POLICY_KEYS,
+                clouds::SENTINEL_KEYS,
+                clouds::WORKSPACE_KEYS,
+                clouds::SCC_KEYS,
+                clouds::WIZ_KEYS,
                 mapping::KEYS,
                 mapping::RESULT,
                 mapping::LIFECYCLE,

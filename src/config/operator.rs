@@ -5,6 +5,7 @@ use super::errors::{ConfigProblem, Place, ProblemSeverity, Report, nearest, sugg
 use super::reach::{self, Base};
 use super::yaml::{At, Entry, Node, Table, Value, documents, excerpt};
 use super::{CollectorConfig, Config, digest};
+use crate::collectors::Reach;
 use crate::domain::{ScopeTemplate, Span};
 use crate::formats::{Format, FormatSpec};
 use crate::ledger;
@@ -205,7 +206,7 @@ fn collector(
     let before = report.errors();
     let what = node.named("collector", "name");
     let t = Table::open(node, &what, COLLECTOR_KEYS, report, |key| {
-        ["file", "http", "command", "push"]
+        reach::KINDS
             .contains(&key)
             .then(|| (format!("`{key}` stands beside `from`, it belongs into it"), format!("write `from: {{ {key}: {{ … }} }}`")))
     })?;
@@ -262,13 +263,29 @@ fn collector(
         Some(Some((_, name))) => name.clone(),
         _ => String::new(),
     };
-    if t.node("format").is_none() {
+    if t.node("format").is_none() && !t.node("from").is_some_and(reach::implies_format) {
         t.missing("format", "what the documents are (`xccdf`, `ocsf`, …); `auto` recognises them by their shape");
     }
     if t.node("from").is_none() {
         t.missing("from", "how the source is reached: `from: { file: { path: … } }`");
     }
     let from = t.node("from").and_then(|n| reach::read(n, &format_name, base, report));
+    let format = match from.as_ref().and_then(Reach::format) {
+        None => format,
+        Some(implied) => {
+            if let Some(Some((_, written))) = &format
+                && written != implied.word()
+            {
+                let what = from.as_ref().map_or("", Reach::word);
+                report.error_help(
+                    t.place("format"),
+                    format!("`format` is `{written}`, but `{what}` brings {implied} as configured here"),
+                    "leave `format` out: this kind of source says it",
+                );
+            }
+            Some(Some((FormatSpec::Builtin(implied), implied.word().to_owned())))
+        }
+    };
     let own_scope = scope(&t);
     let mut fields = Vec::new();
     for (key, value) in t.pairs("fields") {
@@ -295,7 +312,7 @@ fn collector(
     let (format, format_name) = format.flatten()?;
     let every = every?.value;
     let mapping_digest = digest::of_json(&serde_json::json!({
-        "format": t.node("format").map(Node::json),
+        "format": t.node("format").map_or_else(|| format_name.clone().into(), Node::json),
         "scope": own_scope.as_ref().or(scope_of_all).map(ScopeTemplate::source),
         "trust_suppressions": trust_suppressions,
         "fields": fields,

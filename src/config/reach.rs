@@ -1,5 +1,6 @@
 //! `from:` — how a collector reaches its source, from YAML to each room's own `Config`.
 
+use super::clouds;
 use super::errors::{Place, ProblemSeverity, Report, suggestion};
 use super::yaml::{At, Entry, Node, Table, Value, excerpt};
 use crate::collectors::client::{Network, Retry, Secret};
@@ -7,7 +8,10 @@ use crate::collectors::{Reach, command, file, http, push, session};
 use crate::domain::Span;
 use std::path::{Path, PathBuf};
 
-const KINDS: &[&str] = &["file", "http", "command", "push"];
+pub(super) const KINDS: &[&str] = &["file", "http", "command", "push", "azure_defender", "azure_policy", "sentinel", "gcp_scc", "wiz"];
+
+/// Kinds that bring documents of one format, which need not be named.
+const IMPLY: &[&str] = &["azure_defender", "azure_policy", "sentinel", "gcp_scc", "wiz"];
 
 pub(super) const FILE_KEYS: &[&str] = &["path", "paths", "include", "exclude", "settle", "runs"];
 pub(super) const HTTP_KEYS: &[&str] = &[
@@ -39,7 +43,6 @@ pub(super) const HTTP_KEYS: &[&str] = &[
     "cache_bytes",
 ];
 /// What may be said of every API, besides what is its own.
-#[expect(dead_code, reason = "the first collector of an API uses it")]
 pub(super) const OPTION_KEYS: &[&str] = &[
     "ca_file",
     "proxy_url",
@@ -66,18 +69,9 @@ pub(super) const PUSH_KEYS: &[&str] = &["token_file", "token_env", "max_bytes"];
 const LATER: &[(&str, &str)] = &[
     ("aws_security_hub", "asff"),
     ("aws_config", "aws_config"),
-    ("azure_defender", "azure_assessments"),
-    ("azure_assessments", "azure_assessments"),
-    ("azure_regulatory", "azure_regulatory"),
-    ("azure_policy", "azure_policy"),
-    ("azure_sentinel", "sentinel"),
-    ("sentinel", "sentinel"),
-    ("gcp_scc", "scc"),
-    ("gcp_security_command_center", "scc"),
     ("kubernetes", "policy_report"),
     ("gatekeeper", "gatekeeper"),
     ("trivy_operator", "trivy_operator"),
-    ("wiz", "wiz"),
     ("fugue", "fugue"),
     ("snyk", "snyk_iac"),
     ("github", "github"),
@@ -93,6 +87,12 @@ const ALIASES: &[(&str, &str)] = &[
     ("exec", "command"),
     ("shell", "command"),
     ("webhook", "push"),
+    ("azure_assessments", "azure_defender"),
+    ("azure_regulatory", "azure_defender"),
+    ("defender", "azure_defender"),
+    ("azure_sentinel", "sentinel"),
+    ("gcp_security_command_center", "gcp_scc"),
+    ("scc", "gcp_scc"),
 ];
 
 /// Words in a key or header that make its value a secret.
@@ -110,6 +110,11 @@ impl Base<'_> {
     fn text(&self, path: &str) -> String {
         self.path(path).to_string_lossy().into_owned()
     }
+}
+
+/// Whether this `from:` says by its kind what its documents are.
+pub(super) fn implies_format(node: &Node) -> bool {
+    matches!(node.as_map(), Some([Entry { key, .. }]) if IMPLY.contains(&key.as_str()))
 }
 
 /// Reads `from:`. `format` decides which of several files in one directory is meant.
@@ -147,6 +152,11 @@ pub(super) fn read(node: &Node, format: &str, base: &Base<'_>, report: &Report) 
         "http" => http_config(body, base, report).map(Reach::Http),
         "command" => command_config(body, format, base, report).map(Reach::Command),
         "push" => push_config(body, base, report).map(Reach::Push),
+        "azure_defender" => clouds::azure_defender(body, base, report).map(Reach::AzureDefender),
+        "azure_policy" => clouds::azure_policy(body, base, report).map(Reach::AzurePolicy),
+        "sentinel" => clouds::sentinel(body, base, report).map(Reach::Sentinel),
+        "gcp_scc" => clouds::gcp_scc(body, base, report).map(Reach::GcpScc),
+        "wiz" => clouds::wiz(body, base, report).map(Reach::Wiz),
         _ => {
             if let Some((_, format)) = LATER.iter().find(|(name, _)| *name == kind) {
                 report.error_help(
@@ -318,8 +328,7 @@ fn retry(t: &Table<'_, '_>, defaults: Retry) -> Retry {
 }
 
 /// What may be said of every API ([`OPTION_KEYS`]); `defaults` are that API's.
-#[expect(dead_code, reason = "the first collector of an API uses it")]
-fn options(t: &Table<'_, '_>, defaults: session::Options, base: &Base<'_>) -> session::Options {
+pub(super) fn options(t: &Table<'_, '_>, defaults: session::Options, base: &Base<'_>) -> session::Options {
     session::Options {
         network: network(t, defaults.network, base),
         retry: retry(t, defaults.retry),
@@ -336,7 +345,7 @@ fn small(t: &Table<'_, '_>, key: &str, range: std::ops::RangeInclusive<u64>) -> 
     t.whole(key, range).and_then(|n| u32::try_from(n.value).ok())
 }
 
-fn check_url(url: &At<String>, report: &Report) {
+pub(super) fn check_url(url: &At<String>, report: &Report) {
     let rest = url.value.strip_prefix("https://").or_else(|| url.value.strip_prefix("http://"));
     match rest {
         None => report.error_help(
@@ -503,7 +512,7 @@ fn push_config(node: &Node, base: &Base<'_>, report: &Report) -> Option<push::Co
 }
 
 /// Faults that the room itself finds in what would be its configuration, each at its key.
-fn faults(node: &Node, what: &str, wrong: Vec<(&'static str, String)>, report: &Report) {
+pub(super) fn faults(node: &Node, what: &str, wrong: Vec<(&'static str, String)>, report: &Report) {
     for (field, message) in wrong {
         let at = node.get(field).map_or(node.at, |n| n.at);
         report.error(at, format!("`{field}` of {what}: {message}"));
@@ -511,7 +520,7 @@ fn faults(node: &Node, what: &str, wrong: Vec<(&'static str, String)>, report: &
 }
 
 /// `<name>_file` or `<name>_env`, not both.
-fn secret(t: &Table<'_, '_>, name: &str, base: &Base<'_>) -> Option<Secret> {
+pub(super) fn secret(t: &Table<'_, '_>, name: &str, base: &Base<'_>) -> Option<Secret> {
     let (file_key, env_key) = (format!("{name}_file"), format!("{name}_env"));
     let (file, env) = (t.text(&file_key), t.text(&env_key));
     if let (Some(_), Some(env)) = (&file, &env) {
@@ -526,7 +535,7 @@ fn secret(t: &Table<'_, '_>, name: &str, base: &Base<'_>) -> Option<Secret> {
 }
 
 /// Refuses keys that would hold a secret in the clear: configuration is read, copied and committed.
-fn no_secret(key: &str) -> Option<(String, String)> {
+pub(super) fn no_secret(key: &str) -> Option<(String, String)> {
     let takes_place = key.ends_with("_file") || key.ends_with("_env") || key.ends_with("_files");
     (is_secret(key) && !takes_place).then(|| {
         let place = if key == "token" || key == "password" || key == "bearer_token" { key } else { "bearer_token" };
@@ -566,7 +575,14 @@ fn size(t: &Table<'_, '_>, key: &str) -> Option<u64> {
 pub(super) fn captures(reach: &Reach) -> Vec<String> {
     match reach {
         Reach::File(file) => file.captures(),
-        Reach::Http(_) | Reach::Command(_) | Reach::Push(_) => Vec::new(),
+        Reach::Http(_)
+        | Reach::Command(_)
+        | Reach::Push(_)
+        | Reach::AzureDefender(_)
+        | Reach::AzurePolicy(_)
+        | Reach::Sentinel(_)
+        | Reach::GcpScc(_)
+        | Reach::Wiz(_) => Vec::new(),
     }
 }
 

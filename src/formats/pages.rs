@@ -83,6 +83,12 @@ impl Place<'_> {
         Flow::More
     }
 
+    /// This bare object was a page without records, and `next` says whether it names another.
+    pub(super) fn empty_page(&mut self, next: bool) {
+        self.recognise();
+        self.state.next = next;
+    }
+
     /// The whole document was true at this instant.
     pub(super) fn scanned_at(&mut self, at: Option<Moment>) {
         self.state.scanned_at = at.or(self.state.scanned_at);
@@ -227,6 +233,8 @@ impl Records for Reader<'_, '_> {
                 place.state.next_of_page |= value.as_str().is_some_and(|v| !v.is_empty());
             }
             "is_truncated" => place.state.next_of_page |= value == Value::Bool(true),
+            // Resource Graph's, a word; without a token beside it the rest cannot be asked for at all.
+            "resultTruncated" => place.state.next_of_page |= value == Value::Bool(true) || value.as_str().is_some_and(|v| same(v, "true")),
             "pageInfo" => place.state.next_of_page |= value["hasNextPage"] == Value::Bool(true),
             "error" | "errors" => {
                 let whole = Value::Object([(path.to_owned(), value)].into_iter().collect());

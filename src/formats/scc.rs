@@ -12,6 +12,8 @@
 //!
 //! A finding with `policyViolationSummary` gives its numbers instead: conformant pass, violations fail, errors error, out of
 //! scope not_applicable. Threats, observations and attack paths are no checks: they carry `invalid`.
+//! A `securityCenterServices` record of the management API says which detectors are switched on: each gives a mark that its
+//! check runs, so that silence about a resource of the population means something. A service that is off is a problem.
 //! Oddities: whole numbers are text; `eventTime` is the last change and not the last look, so it is not when the scanner
 //! looked; v1 keeps the standards in `sourceProperties.compliance_standards`.
 
@@ -33,9 +35,13 @@ pub(super) fn read(input: &mut dyn BufRead, ctx: &Context<'_>, sink: &mut dyn Si
     read_pages(input, ctx, sink, &ASK, &mut |part, place| match part {
         Part::Record(record, _) => match record.get("finding") {
             Some(finding) => row(finding, &record["resource"], place),
-            // Google leaves out what is empty, so that no findings at all are `{}`.
-            None if record.as_object().is_some_and(serde_json::Map::is_empty) => {
-                place.recognise();
+            None if text(&record, "name").is_some_and(|n| n.contains("/securityCenterServices/")) => service(&record, place),
+            // Google leaves out what is empty, so that a page without findings has no list of them, and may be `{}`.
+            None if record
+                .as_object()
+                .is_some_and(|m| m.keys().all(|k| matches!(k.as_str(), "nextPageToken" | "totalSize" | "readTime"))) =>
+            {
+                place.empty_page(text(&record, "nextPageToken").is_some());
                 Flow::More
             }
             None => row(&record, &record["resource"], place),
@@ -46,6 +52,32 @@ pub(super) fn read(input: &mut dyn BufRead, ctx: &Context<'_>, sink: &mut dyn Si
         }
         Part::Member(..) => Flow::More,
     })
+}
+
+/// Which detectors are on. Whether they ran is Google's word, and an error of theirs is a finding of class SCC_ERROR.
+fn service(record: &Value, place: &mut Place<'_>) -> Flow {
+    place.recognise();
+    let name = text(record, "name").unwrap_or_default();
+    let state = text(record, "effectiveEnablementState").unwrap_or_default();
+    if state != "ENABLED" {
+        let service = name.rsplit('/').next().unwrap_or_default();
+        let parent = name.split("/locations/").next().unwrap_or_default();
+        let state = if state.is_empty() { "in no known state" } else { &*state };
+        place.say(ProblemKind::ScannerError, format!("service {service} of {parent} is {state}: its detectors do not run"));
+        return Flow::More;
+    }
+    let modules = get(record, "modules").and_then(Value::as_object);
+    if modules.is_none() {
+        place.say(ProblemKind::Incomplete, format!("{name} names no `modules`: which detectors run is not known"));
+    }
+    for (module, settings) in modules.into_iter().flatten() {
+        if text(settings, "effectiveEnablementState").is_some_and(|s| s == "ENABLED")
+            && place.finding(Finding::ran(module.as_str())) == Flow::Stop
+        {
+            return Flow::Stop;
+        }
+    }
+    Flow::More
 }
 
 fn row(record: &Value, resource: &Value, place: &mut Place<'_>) -> Flow {

@@ -38,8 +38,14 @@ pub struct Served {
 impl Served {
     /// Starts it and waits until it says where it listens.
     pub fn start(dir: &Path, args: &[&str]) -> Served {
+        Served::start_with(dir, args, &[])
+    }
+
+    /// The same, with these variables in its environment.
+    pub fn start_with(dir: &Path, args: &[&str], env: &[(&'static str, String)]) -> Served {
         let mut child = bornright()
             .current_dir(dir)
+            .envs(env.iter().map(|(k, v)| (*k, v.as_str())))
             .args(["--log-format", "json"])
             .args(args)
             .args(["--listen", "127.0.0.1:0"])
