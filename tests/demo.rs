@@ -48,6 +48,9 @@ fn the_demo_shows_several_scanners_controls_on_a_page_and_on_metrics() {
         assert!(beside("compliance_ratio_lower") <= value && value <= beside("compliance_ratio_upper"), "{line}");
         assert!((0.0..=1.0).contains(&beside("compliance_coverage_ratio")), "{line}");
     }
+    // One exception, so that there is waiver debt to look at.
+    assert_eq!(m.get("compliance_waivers", &[("state", "active"), ("origin", "file")]), Some(1.0), "{}", demo.log());
+    assert_eq!(m.get("compliance_resources", &[("control", "storage-delete-needs-mfa"), ("state", "waived")]), Some(1.0));
     // Every control on the page is one click from its reasons.
     let first = page.split("href=\"controls/").nth(1).and_then(|p| p.split('"').next()).expect("controls are linked").to_owned();
     let (status, control) = demo.get(&format!("/controls/{first}"));

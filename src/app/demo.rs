@@ -1,6 +1,7 @@
 //! The data behind `bornright demo`: real output of real scanners, inside the program.
 
 use crate::clock;
+use crate::domain::{Moment, Span};
 use anyhow::Context as _;
 use std::fs::File;
 use std::path::Path;
@@ -33,14 +34,31 @@ const FILES: &[(&str, &[u8])] = shipped![
 /// relative path.
 pub(crate) const FOLDER: &str = "examples/demo";
 
-/// Lays the shipped definitions out beside the scans.
+/// An exception as people make them: of one resource, with a reason, an owner and an end. Its days are counted from
+/// when the demo starts, so that it always holds and always ends soon.
+fn waivers(now: Moment) -> String {
+    format!(
+        "apiVersion: bornright/v1\n\
+         kind: WaiverSet\n\
+         metadata: {{ name: demo }}\n\
+         spec:\n  waivers:\n    - id: access-logs\n      control: storage-delete-needs-mfa\n      \
+         resource: arn:aws:s3:::acme-access-logs-*\n      \
+         reason: Log delivery cannot give a second factor; the bucket moves to the archive account.\n      \
+         owner: platform\n      ticket: DEMO-1\n      from: {}\n      until: {}\n",
+        now - Span::DAY,
+        now + Span(20 * Span::DAY.0)
+    )
+}
+
+/// Lays the shipped definitions and a waiver out beside the scans.
 pub(crate) fn lay_out_definitions(root: &Path) -> anyhow::Result<()> {
     for (name, text) in crate::config::shipped() {
         let path = root.join("slo-definitions").join(Path::new(name).file_name().unwrap_or_default());
         std::fs::create_dir_all(root.join("slo-definitions"))?;
         std::fs::write(&path, text).with_context(|| format!("{}", path.display()))?;
     }
-    Ok(())
+    let path = root.join("slo-definitions/demo-waivers.yaml");
+    std::fs::write(&path, waivers(clock::now())).with_context(|| format!("{}", path.display()))
 }
 
 /// Later scans of what an earlier one looked at: they come round after round, so that there is drift to see.
@@ -54,7 +72,7 @@ const ROUNDS: &[&[&str]] = &[
 /// scan comes too; in later rounds those are merely run again.
 pub(crate) fn lay_out(root: &Path, round: usize) -> anyhow::Result<()> {
     let dir = &root.join(FOLDER);
-    let now = std::time::UNIX_EPOCH + crate::domain::Span(u64::try_from(clock::now().0).unwrap_or(0)).std();
+    let now = std::time::UNIX_EPOCH + Span(u64::try_from(clock::now().0).unwrap_or(0)).std();
     let staged = |name: &str| ROUNDS.iter().position(|files| files.contains(&name));
     let current = round % ROUNDS.len();
     for (name, bytes) in FILES {

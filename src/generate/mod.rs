@@ -10,6 +10,7 @@ use crate::exposition::names;
 use crate::slo::Slo;
 use std::fmt;
 
+pub mod dashboards;
 pub mod promql;
 pub mod yaml;
 
@@ -174,10 +175,15 @@ pub struct Output {
 ///
 /// # Errors
 /// Sentences that say why nothing sound can be written; nothing is written then.
-pub fn generate(target: Target, _input: &Input) -> Result<Output, Vec<String>> {
+pub fn generate(target: Target, input: &Input) -> Result<Output, Vec<String>> {
     match target {
         Target::Reference => {
             Ok(Output { artefacts: vec![Artefact { path: "docs/metrics.md".to_owned(), text: names::reference() }], notes: Vec::new() })
+        }
+        Target::Dashboards => {
+            let artefacts = dashboards::generate(&input.options);
+            let faults: Vec<String> = artefacts.iter().flat_map(|a| dashboards::lint(&a.path, &a.text)).collect();
+            if faults.is_empty() { Ok(Output { artefacts, notes: Vec::new() }) } else { Err(faults) }
         }
         _ => Ok(Output::default()),
     }

@@ -3,6 +3,8 @@
 
 pub mod peers;
 
+pub mod dashboards;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
