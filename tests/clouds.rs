@@ -179,6 +179,10 @@ spec:
         wait_for("the source to be well again", || scans(&served.metrics(), "complete") >= scans(&before, "complete") + 1.0);
         let after = served.metrics();
         assert_eq!((states(&after), ratio(&after)), (told, begun));
+        for code in ["ok", "throttled", "refused"] {
+            let requests = after.get("compliance_collector_requests_total", &[("collector", "cloud"), ("code", code)]);
+            assert!(requests.is_some_and(|n| n > 0.0), "{code}: {requests:?}");
+        }
         for page in ["/", "/metrics", "/api/v1/runs", "/api/v1/controls"] {
             self.assert_hidden(&served.get(page).1);
         }

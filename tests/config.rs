@@ -362,6 +362,14 @@ fn check_answers_programs_and_plans() {
     assert_eq!(plan["series"][1], serde_json::json!({"scopes": 10, "pairs": 10, "series_min": 165, "series_max": 245, "folded": false}));
     let (_, out, _) = bornright(&["check", "--config", "good-every-key.yaml", "--plan"], &dir);
     assert!(out.contains("series_limit 10000 is reached with 10001 scopes"), "{out}");
+    for (file, least) in [("good-azure.yaml", [24, 1, 4, 96]), ("good-gcp-wiz.yaml", [24, 96, 4, 0])] {
+        let (_, out, _) = bornright(&["check", "--config", file, "--plan", "--output", "json"], &dir);
+        let answer: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+        let calls = |i: usize| answer["plan"]["collectors"][i]["calls_per_day_min"].as_u64().unwrap_or(0);
+        assert_eq!([calls(0), calls(1), calls(2), calls(3)], least, "{file}");
+    }
+    let (_, out, _) = bornright(&["check", "--config", "good-azure.yaml", "--plan"], &dir);
+    assert!(out.contains("96 requests or more: one a page, and one an open incident"), "{out}");
     let (code, out, _) = bornright(&["check", "--output", "json", "invalid-def-kind.yaml"], &dir);
     let answer: serde_json::Value = serde_json::from_str(&out).expect("JSON");
     let problem = &answer["problems"][0];

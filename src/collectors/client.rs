@@ -322,6 +322,28 @@ pub(super) struct Settings {
     pub(super) retry: Retry,
 }
 
+/// What is reached without a proxy: this machine, and clouds' metadata, whose tokens are for this machine alone.
+const DIRECT: &str = "localhost,127.0.0.0/8,::1,169.254.0.0/16,metadata.google.internal";
+
+/// The proxies that the environment names, as every program reads it, but never for [`DIRECT`].
+fn environment_proxies() -> Vec<reqwest::Proxy> {
+    let variable = |name: &str| {
+        let found = std::env::var(name).ok().or_else(|| std::env::var(name.to_ascii_lowercase()).ok());
+        found.map(|v| v.trim().to_owned()).filter(|v| !v.is_empty())
+    };
+    let direct = variable("NO_PROXY").map_or_else(|| DIRECT.to_owned(), |more| format!("{more},{DIRECT}"));
+    let of = |name: &str, make: fn(String) -> reqwest::Result<reqwest::Proxy>| {
+        let url = variable(name)?;
+        let url = if url.contains("://") { url } else { format!("http://{url}") };
+        Some(make(url).ok()?.no_proxy(reqwest::NoProxy::from_string(&direct)))
+    };
+    // The first that fits is taken, so what is for everything comes last.
+    [of("HTTPS_PROXY", reqwest::Proxy::https), of("HTTP_PROXY", reqwest::Proxy::http), of("ALL_PROXY", reqwest::Proxy::all)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
 /// A name that leads only to where [`Network::refuse_private_addresses`] forbids.
 #[derive(Debug)]
 struct Private(String);
@@ -489,11 +511,13 @@ impl Client {
         if let Some(url) = &network.proxy_url {
             let mut proxy = reqwest::Proxy::all(url)
                 .map_err(|e| problem(ProblemKind::Internal, source, format!("proxy_url: {}", causes(&e))))?
-                .no_proxy(reqwest::NoProxy::from_string("localhost,127.0.0.0/8,::1,169.254.0.0/16"));
+                .no_proxy(reqwest::NoProxy::from_string(DIRECT));
             if let Some((user, password)) = &login {
                 proxy = proxy.basic_auth(user, password.expose_secret());
             }
             builder = builder.proxy(proxy);
+        } else if !network.refuse_private_addresses {
+            builder = environment_proxies().into_iter().fold(builder.no_proxy(), reqwest::ClientBuilder::proxy);
         }
         let mut rest = contents.iter();
         if let (Some(path), Some(pem)) = (&network.ca_file, network.ca_file.as_ref().and_then(|_| rest.next())) {

@@ -51,6 +51,10 @@ fn list(cloud: &Cloud, asked: &Asked, link: &str, row: impl Fn(usize, bool) -> V
     let version = &asked.query["api-version"];
     let next = (page + 1 < PAGES && cloud.mood() != Mood::Empty)
         .then(|| asked.url(&format!("{}?api-version={version}&$skiptoken={}", asked.path, page + 1)));
+    if page == SPOILED + 2 && cloud.once(&format!("expired {}", asked.path)) {
+        let said = r#"{"error":{"code":"BadRequest","message":"The provided $skiptoken is not valid or has expired"}}"#;
+        return answer("400 Bad Request", "Content-Type: application/json\r\n", said);
+    }
     if page == SPOILED {
         let elsewhere = || ok(whole(Some("https://management.azure.example/next?$skiptoken=6".to_owned())));
         if let Some(reply) = cloud.spoiled(elsewhere, || whole(next.clone())) {
@@ -197,6 +201,45 @@ fn graph(cloud: &Cloud, asked: &Asked) -> Reply {
         }
     }
     ok(whole(more, more))
+}
+
+#[test]
+fn the_environments_proxy_gets_no_token_of_a_metadata_service() {
+    let (cloud, server) = fake();
+    let proxy = Server::new(|_, _| answer("502 Bad Gateway", "", "a proxy"));
+    let url = &server.url;
+    let source = Source {
+        cloud,
+        from: format!(
+            "{{ azure_policy: {{ subscriptions: [{}], endpoint: \"{url}\", credentials: {{ managed_identity: {{ endpoint: \"{url}\" }} }}, {PACE} }} }}",
+            SUBSCRIPTIONS[0]
+        ),
+        format: "azure_policy",
+        check: "def-1",
+        more: String::new(),
+        population: None,
+        env: vec![("HTTP_PROXY", proxy.url.clone()), ("ALL_PROXY", proxy.url.clone()), ("NO_PROXY", "example.com".to_owned())],
+        states: both().map(|n| n / 2),
+        ratio: true,
+        secrets: Vec::new(),
+        bad: Vec::new(),
+    };
+    let dir = tempfile::tempdir().unwrap();
+    source.set_up(dir.path(), super::ONCE);
+    let (_, judged, err) = source.gate(dir.path());
+    assert_eq!(judged["collectors"][0]["complete"], true, "{judged}\n{err}");
+    assert!(proxy.targets().is_empty(), "{:?}", proxy.targets());
+    // To other hosts it is used.
+    let mut source = source;
+    source.from = source
+        .from
+        .replacen(&format!("endpoint: \"{url}\""), "endpoint: \"https://management.azure.example\"", 1)
+        .replace("2ms", "2ms, retries: 0");
+    source.env.push(("HTTPS_PROXY", proxy.url.replace("http://", "")));
+    source.set_up(dir.path(), super::ONCE);
+    let (_, judged, _) = source.gate(dir.path());
+    assert_eq!(judged["collectors"][0]["complete"], false);
+    assert_eq!(proxy.targets(), ["CONNECT management.azure.example:443"]);
 }
 
 /// What the fake is, and how it is reached.

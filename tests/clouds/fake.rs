@@ -28,12 +28,23 @@ pub(crate) enum Mood {
     Empty,
     /// No token is given.
     NoToken,
+    /// One page of the middle never comes.
+    Silent,
 }
 
 impl Mood {
     /// Those that must cost a run its completeness, and nothing else.
-    pub(crate) const BAD: [Mood; 8] =
-        [Mood::Forbidden, Mood::Broken, Mood::Elsewhere, Mood::Html, Mood::CutOff, Mood::ErrorIn200, Mood::Empty, Mood::NoToken];
+    pub(crate) const BAD: [Mood; 9] = [
+        Mood::Forbidden,
+        Mood::Broken,
+        Mood::Elsewhere,
+        Mood::Html,
+        Mood::CutOff,
+        Mood::ErrorIn200,
+        Mood::Empty,
+        Mood::NoToken,
+        Mood::Silent,
+    ];
 }
 
 /// A request, taken apart.
@@ -158,6 +169,16 @@ impl Cloud {
         })
     }
 
+    /// True the first time in a rough mood: for what goes wrong once.
+    pub(crate) fn once(&self, what: &str) -> bool {
+        let mut state = self.state();
+        let first = state.mood == Mood::Rough && !state.once.iter().any(|o| o == what);
+        if first {
+            state.once.push(what.to_owned());
+        }
+        first
+    }
+
     /// The next token.
     pub(crate) fn token(&self) -> String {
         let mut state = self.state();
@@ -209,6 +230,7 @@ impl Cloud {
                 "Content-Type: application/json\r\n",
                 r#"{"error":{"code":"AuthorizationFailed","message":"the client has no permission","status":"PERMISSION_DENIED"}}"#,
             ),
+            Mood::Silent => Reply::Silence(Vec::new()),
             Mood::Broken => answer("500 Internal Server Error", "", "oops"),
             Mood::Elsewhere => elsewhere(),
             Mood::Html => answer("200 OK", "Content-Type: text/html\r\n", "<!doctype html><html><body>Sign in</body></html>"),

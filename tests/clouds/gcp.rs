@@ -123,6 +123,10 @@ fn api(cloud: &Cloud, asked: &Asked) -> Reply {
         body.to_string()
     };
     let next = || (page + 1 < PAGES).then(|| format!("t+/={}", page + 1));
+    if page == SPOILED + 2 && cloud.once("expired") {
+        let said = r#"{"error":{"code":400,"message":"The page token is invalid or has expired.","status":"INVALID_ARGUMENT"}}"#;
+        return answer("400 Bad Request", json, said);
+    }
     if page == SPOILED {
         // Instead of another host: a page that was there already.
         if let Some(reply) = cloud.spoiled(|| ok(whole(Some("t+/=1".to_owned()))), || whole(next())) {

@@ -48,6 +48,9 @@ fn api(cloud: &Cloud, asked: &Asked) -> Reply {
     if cloud.mood() == Mood::Rough && cloud.state().api.is_multiple_of(6) {
         return ok(r#"{"errors":[{"message":"Rate limit exceeded","extensions":{"code":"RATE_LIMIT_EXCEEDED"}}],"data":null}"#);
     }
+    if page == SPOILED + 2 && cloud.once("expired") {
+        return ok(r#"{"errors":[{"message":"Invalid cursor","extensions":{"code":"BAD_USER_INPUT"}}],"data":null}"#);
+    }
     let whole = |more: bool, cursor: Value| {
         let range = if cloud.mood() == Mood::Empty { 0..0 } else { rows(page, SIZE) };
         let nodes: Vec<Value> = range.map(finding).collect();

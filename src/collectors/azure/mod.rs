@@ -77,8 +77,8 @@ pub struct Access {
 /// `AZURE_FEDERATED_TOKEN_FILE`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Credentials {
-    /// Workload identity if `AZURE_FEDERATED_TOKEN_FILE` is set, a client secret if `AZURE_CLIENT_SECRET` is, else the
-    /// machine's managed identity.
+    /// A client secret if `AZURE_CLIENT_SECRET` is set, workload identity if `AZURE_FEDERATED_TOKEN_FILE` is, else the
+    /// machine's managed identity: the order of Microsoft's own libraries.
     #[default]
     Environment,
     /// `client_secret: { tenant: …, client_id: …, secret_file: … }` (or `secret_env`).
@@ -243,9 +243,9 @@ impl Manager {
 
     async fn token(&self, run: &Run) -> Result<Token, Problem> {
         match &self.access.credentials {
-            Credentials::Environment => match (variable("AZURE_FEDERATED_TOKEN_FILE"), variable("AZURE_CLIENT_SECRET")) {
-                (Some(_), _) => self.workload_identity(run, None, None, None).await,
-                (None, Some(_)) => self.client_secret(run, None, None, &Secret::Env("AZURE_CLIENT_SECRET".to_owned())).await,
+            Credentials::Environment => match (variable("AZURE_CLIENT_SECRET"), variable("AZURE_FEDERATED_TOKEN_FILE")) {
+                (Some(_), _) => self.client_secret(run, None, None, &Secret::Env("AZURE_CLIENT_SECRET".to_owned())).await,
+                (None, Some(_)) => self.workload_identity(run, None, None, None).await,
                 (None, None) => self.managed_identity(run, None, None).await,
             },
             Credentials::ClientSecret { tenant, client_id, secret } => {
