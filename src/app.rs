@@ -3,6 +3,7 @@
 mod backend;
 mod demo;
 mod gate;
+mod joint;
 pub(crate) mod load;
 mod measures;
 pub(crate) mod pipeline;

@@ -107,6 +107,8 @@ pub struct SloView {
     pub controls: Vec<u32>,
     /// What it has counted, complete up to the snapshot's horizon.
     pub measure: Measure,
+    /// For a composite of mode `joint`: the scope of each part of the measure.
+    pub joint_scopes: Vec<String>,
     /// For time slices: good, bad and unknown ones closed up to the snapshot's instant.
     pub slices_total: [u64; 3],
     /// What is known to come and to count against it: waivers that end, evidence that nobody renews.

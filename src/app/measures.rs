@@ -1,14 +1,15 @@
 //! The objectives' timelines, kept by the writer: built from the ledger's history, carried on by each commit, handed to
 //! the snapshot with what time alone will still change.
 
+use super::joint::Joint;
 use crate::config::Definitions;
-use crate::domain::account::{Change, ChangeKind, Row};
+use crate::domain::account::{ChangeKind, Row};
 use crate::domain::{Moment, Span};
-use crate::evaluate::Book;
 use crate::evaluate::account::{Coming, ComingKind, Mark};
+use crate::evaluate::{Account, Book, PairTransition};
 use crate::ledger::Ledger;
 use crate::slo::measure::{BAD, FRESH, GOOD, STALE, UNKNOWN};
-use crate::slo::{self, Calendar, Measure, Policy, Sli, Slo, Step, Timeline, Weights};
+use crate::slo::{self, Calendar, CompositeMode, Measure, Policy, Sli, Slo, Step, Timeline, Weights};
 use crate::snapshot::{ControlView, SloView};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -44,6 +45,8 @@ struct Tracked {
     /// T: the largest interval of the collectors that can feed its controls.
     scan_interval: Span,
     slices: Option<Slices>,
+    /// For composites of mode `joint`; its parts are the objective's.
+    joint: Option<Joint>,
 }
 
 #[derive(Debug)]
@@ -94,13 +97,20 @@ impl Measures {
                 out.forget(at);
             }
         })?;
+        for m in 0..out.list.len() {
+            let slo = &out.list[m].slo;
+            if slo.composite.as_ref().is_some_and(|c| c.mode == CompositeMode::Joint) {
+                out.list[m].joint = Some(Joint::build(slo, out.members(slo), book, ledger, at)?);
+            }
+        }
         out.forget(at);
+        // Slices that were counted before are laid out again for the windows; what was counted stays counted.
+        out.close(at);
         let notes: BTreeMap<String, SlicesNote> = note.and_then(|t| serde_json::from_str(t).ok()).unwrap_or_default();
         for t in &mut out.list {
-            let (Sli::TimeSlice { threshold, .. }, Some(s)) = (t.slo.sli, &mut t.slices) else { continue };
+            let threshold = threshold(&t.slo);
+            let Some(s) = &mut t.slices else { continue };
             let note = notes.get(&t.slo.id()).filter(|n| n.length == s.length.0 && (n.threshold - threshold).abs() < 1e-12);
-            // Slices that were counted before are laid out again for the windows; what was counted stays counted.
-            s.close(&t.slo, &t.parts, at);
             if let Some(note) = note {
                 let counted_since = s.closed.over(end_of(note.next, s.length), at);
                 s.totals = std::array::from_fn(|i| note.totals[i] + u64::try_from(counted_since[i]).unwrap_or(0));
@@ -109,11 +119,29 @@ impl Measures {
         Ok(out)
     }
 
+    /// The objectives below a composite that are none themselves.
+    fn members(&self, slo: &Slo) -> Vec<Slo> {
+        let mut out = Vec::new();
+        let mut ask: Vec<(&Slo, u8)> = vec![(slo, 8)];
+        while let Some((slo, depth)) = ask.pop() {
+            match &slo.composite {
+                None => out.push(slo.clone()),
+                Some(c) if depth > 0 => {
+                    let found = c.members.iter().filter_map(|m| self.in_force.get(&m.slo));
+                    ask.extend(found.map(|m| (&self.list[*m].slo, depth - 1)));
+                }
+                Some(_) => {}
+            }
+        }
+        out
+    }
+
     /// What the ledger has to keep of the slices.
     pub(crate) fn note(&self) -> Option<(String, String)> {
         let mut notes = BTreeMap::new();
         for t in &self.list {
-            if let (Sli::TimeSlice { threshold, .. }, Some(s)) = (t.slo.sli, &t.slices) {
+            let threshold = threshold(&t.slo);
+            if let Some(s) = &t.slices {
                 notes.insert(t.slo.id(), SlicesNote { length: s.length.0, threshold, next: s.next, totals: s.totals });
             }
         }
@@ -143,14 +171,21 @@ impl Measures {
             .collect();
         let feeds = |c: usize| covers.iter().zip(0u32..).any(|(yes, b)| *yes && book.control_rule(b).is_some_and(|r| rules.reads(r, c)));
         let scan_interval = rules.collectors.iter().enumerate().filter(|(i, _)| feeds(*i)).map(|(_, c)| c.every).max().unwrap_or(Span::DAY);
-        let slices = match slo.sli {
-            Sli::TimeSlice { slice, .. } if slice.0 > 0 => {
-                Some(Slices { length: slice, next: i64::MIN, closed: Arc::default(), totals: [0; 3] })
-            }
+        let length = match (slo.sli, &slo.composite) {
+            (Sli::TimeSlice { slice, .. }, None) => Some(slice),
+            // As long as those of its members, which `check` wants to be of one length.
+            (_, Some(c)) if c.mode == CompositeMode::AnySlice => c.members.iter().find_map(|m| {
+                let known = self.in_force.get(&m.slo).map(|m| &self.list[*m].slo);
+                match known.or_else(|| self.defined.iter().find(|s| s.id() == m.slo))?.sli {
+                    Sli::TimeSlice { slice, .. } => Some(slice),
+                    _ => None,
+                }
+            }),
             _ => None,
         };
+        let slices = length.filter(|l| l.0 > 0).map(|length| Slices { length, next: i64::MIN, closed: Arc::default(), totals: [0; 3] });
         let parts = if slo.composite.is_some() || slo.weights == Weights::Controls { Vec::new() } else { vec![Arc::default()] };
-        self.list.push(Tracked { slo, parts, part_of_control: HashMap::new(), covers, scan_interval, slices });
+        self.list.push(Tracked { slo, parts, part_of_control: HashMap::new(), covers, scan_interval, slices, joint: None });
     }
 
     /// Takes in rows, and with them scopes, that are new to it.
@@ -202,7 +237,7 @@ impl Measures {
     }
 
     /// Carries the timelines on with what the account marked, sorted by instant, and closes slices up to `at`.
-    pub(crate) fn carry(&mut self, book: &Book, marks: &[Mark], at: Moment) {
+    pub(crate) fn carry(&mut self, book: &Book, marks: &[Mark], transitions: &[PairTransition], at: Moment) {
         if !self.ready {
             return;
         }
@@ -211,11 +246,34 @@ impl Measures {
             self.one(mark);
         }
         for t in &mut self.list {
-            if let Some(s) = &mut t.slices {
+            if let Some(joint) = &mut t.joint {
+                joint.carry(book, transitions);
+            }
+        }
+        self.close(at);
+        self.forget(at);
+    }
+
+    /// Counts the slices that are over at `at`: of objectives first, then of composites that are made from theirs.
+    fn close(&mut self, at: Moment) {
+        for t in &mut self.list {
+            if let (Some(s), None) = (&mut t.slices, &t.slo.composite) {
                 s.close(&t.slo, &t.parts, at);
             }
         }
-        self.forget(at);
+        for m in 0..self.list.len() {
+            let Some(composite) = self.list[m].slo.composite.as_ref().filter(|c| c.mode == CompositeMode::AnySlice) else { continue };
+            let members: Vec<Arc<Timeline>> = composite
+                .members
+                .iter()
+                .filter_map(|member| self.in_force.get(&member.slo))
+                .filter_map(|m| self.list[*m].slices.as_ref().map(|s| s.closed.clone()))
+                .collect();
+            let missing_is_bad = composite.missing_is_bad;
+            if let Some(s) = &mut self.list[m].slices {
+                s.combine(&members, missing_is_bad, at);
+            }
+        }
     }
 
     fn one(&mut self, mark: &Mark) {
@@ -232,7 +290,8 @@ impl Measures {
     fn forget(&mut self, at: Moment) {
         for t in &mut self.list {
             let keep = at - kept(&t.slo);
-            for part in t.parts.iter_mut().chain(t.slices.iter_mut().map(|s| &mut s.closed)) {
+            let joint = t.joint.iter_mut().flat_map(|j| j.parts.iter_mut());
+            for part in t.parts.iter_mut().chain(joint).chain(t.slices.iter_mut().map(|s| &mut s.closed)) {
                 // Worth a copy only when there is something to gain.
                 if part.len() > 2048 && part.start().is_some_and(|s| s < keep) {
                     Arc::make_mut(part).forget_before(keep);
@@ -243,19 +302,12 @@ impl Measures {
 
     /// The objectives for a snapshot at `at`, complete up to `horizon`: `changes` are those that time alone brings,
     /// by place in the account, as are `rows`.
-    pub(crate) fn views(
-        &self,
-        book: &Book,
-        rows: &[Row],
-        changes: &[Change],
-        coming: &[Coming],
-        controls: &[ControlView],
-        (at, horizon): (Moment, Moment),
-    ) -> Vec<SloView> {
+    pub(crate) fn views(&self, book: &Book, account: &Account, controls: &[ControlView]) -> Vec<SloView> {
+        let (rows, changes, at, horizon) = (&account.rows, account.changes(), account.at, account.horizon);
         // (instant, objective, part, change of rates, events)
         type Ahead = (Moment, u32, u32, [i64; 4], [u64; 4]);
         let mut ahead: Vec<Ahead> = Vec::new();
-        for c in changes {
+        for c in &changes {
             for &(m, part, weight) in self.of_row.get(c.row as usize).into_iter().flatten() {
                 let sli = self.list[m as usize].slo.sli;
                 let (mut change, mut events) = ([0i64; 4], [0u64; 4]);
@@ -284,7 +336,7 @@ impl Measures {
             }
         }
         ahead.sort_by_key(|a| (a.1, a.0));
-        let mut steps = self.steps(rows, coming, at);
+        let mut steps = self.steps(rows, &account.survey.coming, at);
         // Views are by id, the book by number.
         let view_of: HashMap<&str, u32> = controls.iter().zip(0u32..).map(|(c, i)| (c.id.as_str(), i)).collect();
         let view_of: Vec<Option<u32>> = book.controls().iter().map(|(_, name)| view_of.get(name).copied()).collect();
@@ -294,7 +346,7 @@ impl Measures {
             let n = rest.partition_point(|a| a.1 == m);
             let (mine, others) = rest.split_at(n);
             rest = others;
-            let mut parts = t.parts.clone();
+            let mut parts = t.joint.as_ref().map_or_else(|| t.parts.clone(), |j| j.ahead(account.ahead()));
             for (at, _, part, change, events) in mine {
                 Arc::make_mut(&mut parts[*part as usize]).change(*at, *change, *events);
             }
@@ -302,7 +354,9 @@ impl Measures {
             if let Some(s) = &t.slices {
                 slices_total = s.totals;
                 let mut s = Slices { length: s.length, next: s.next, closed: s.closed.clone(), totals: s.totals };
-                s.close(&t.slo, &parts, horizon);
+                if t.slo.composite.is_none() {
+                    s.close(&t.slo, &parts, horizon);
+                }
                 slices = Some(s.closed);
             }
             let mut controls: Vec<u32> = t.covers.iter().zip(&view_of).filter(|(covers, _)| **covers).filter_map(|(_, v)| *v).collect();
@@ -310,6 +364,7 @@ impl Measures {
             out.push(SloView {
                 slo: t.slo.clone(),
                 controls,
+                joint_scopes: t.joint.iter().flat_map(|j| j.scopes()).map(|s| book.scopes().get(*s).to_owned()).collect(),
                 measure: Measure { slo: t.slo.clone(), parts, slices },
                 slices_total,
                 steps: steps.remove(&m).unwrap_or_default(),
@@ -403,7 +458,40 @@ fn end_of(next: i64, length: Span) -> Moment {
     Moment(next.saturating_mul(length.0.cast_signed()))
 }
 
+fn threshold(slo: &Slo) -> f64 {
+    match slo.sli {
+        Sli::TimeSlice { threshold, .. } => threshold,
+        _ => 0.0,
+    }
+}
+
 impl Slices {
+    /// Counts the slices of a composite that are over at `at`: bad if any member's is, unknown if all are.
+    fn combine(&mut self, members: &[Arc<Timeline>], missing_is_bad: bool, at: Moment) {
+        let Some(start) = members.iter().filter_map(|m| m.start()).min() else { return };
+        let length = self.length.0.cast_signed();
+        // A member's first event stands at the end of its first slice.
+        self.next = self.next.max(start.0.div_euclid(length) - 1).max(at.0.div_euclid(length) - MAX_SLICES);
+        while self.next < at.0.div_euclid(length) {
+            let (from, to) = (end_of(self.next, self.length), end_of(self.next + 1, self.length));
+            let lanes: Vec<_> = members.iter().map(|m| m.over(from, to)).collect();
+            let any = |lane: usize| lanes.iter().any(|l| l[lane] > 0);
+            let silent = lanes.iter().any(|l| l[GOOD] == 0 && l[BAD] == 0);
+            let outcome = if any(BAD) || (missing_is_bad && silent && any(GOOD)) {
+                BAD
+            } else if any(GOOD) {
+                GOOD
+            } else {
+                UNKNOWN
+            };
+            let mut events = [0u64; 4];
+            events[outcome] = 1;
+            Arc::make_mut(&mut self.closed).change(to, [0; 4], events);
+            self.totals[outcome] += 1;
+            self.next += 1;
+        }
+    }
+
     /// Counts the slices that are over at `at`, each once, at its end.
     fn close(&mut self, slo: &Slo, parts: &[Arc<Timeline>], at: Moment) {
         let Some(start) = parts.iter().filter_map(|p| p.start()).min() else { return };

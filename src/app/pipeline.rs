@@ -405,7 +405,7 @@ impl Pipeline {
         let transitions = self.account.advance(&self.book, at);
         self.account.look(&self.book, at.max(self.foreseen));
         if transitions.is_empty() && !self.account.has_marks() {
-            self.measures.carry(&self.book, &[], at);
+            self.measures.carry(&self.book, &[], &[], at);
             self.publish();
             return Ok(());
         }
@@ -564,7 +564,7 @@ impl Pipeline {
                 }
             })
             .collect();
-        self.measures.carry(&self.book, &marks, at);
+        self.measures.carry(&self.book, &marks, &transitions, at);
         let mut keys = std::mem::take(&mut self.account.episodes_changed);
         keys.sort_unstable();
         keys.dedup();
@@ -769,14 +769,7 @@ impl Pipeline {
             first_change[i] += first_change[i - 1];
         }
         let at = self.account.at;
-        let slos = self.measures.views(
-            &self.book,
-            &self.account.rows,
-            &self.account.changes(),
-            &survey.coming,
-            &controls,
-            (at, self.account.horizon),
-        );
+        let slos = self.measures.views(&self.book, &self.account, &controls);
         let (waivers, waiver_counts) = self.waivers(at);
         let head: &Head = self.ledger.head();
         Snapshot {

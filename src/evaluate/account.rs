@@ -440,6 +440,11 @@ impl Account {
         }
     }
 
+    /// What time alone will still change, pair by pair, by instant.
+    pub fn ahead(&self) -> &[Scheduled] {
+        &self.survey.schedule[self.next.min(self.survey.schedule.len())..]
+    }
+
     /// What time will change, for readers: by row, then instant, equal ones merged.
     pub fn changes(&self) -> Vec<account::Change> {
         let mut out: Vec<account::Change> = self.survey.schedule[self.next.min(self.survey.schedule.len())..]

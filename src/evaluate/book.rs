@@ -779,6 +779,15 @@ impl Book {
         &entries[from..to]
     }
 
+    /// Tells the state of every pair at `at`: (ledger resource, control, scope as found, state).
+    pub fn each_state(&self, at: Moment, tell: &mut dyn FnMut(u32, u32, u32, Option<State>)) {
+        for slot in self.resources.live() {
+            for (control, _) in self.pairs_of(slot) {
+                tell(self.resources.id(slot), control, self.resources.scope(slot), self.state_of(slot, control, at));
+            }
+        }
+    }
+
     fn pairs_of(&self, slot: u32) -> Vec<(u32, usize)> {
         let mut out: Vec<(u32, usize)> = Vec::new();
         for e in self.resources.entries(slot) {

@@ -3,7 +3,7 @@
 
 use super::names::{self, Metric};
 use super::render::{
-    FRESHNESS, RUN_OUTCOMES, SLICE_OUTCOMES, VERSION, control_info, each_deadline, each_violation, scope_parts, waiver_ends,
+    FRESHNESS, RUN_OUTCOMES, SLICE_OUTCOMES, VERSION, control_info, each_deadline, each_joint, each_violation, scope_parts, waiver_ends,
 };
 use super::write::Page;
 use crate::domain::{CheckResult, Counts, Moment, ProblemKind, Ratio, Severity, State, WaiverOrigin, WaiverState};
@@ -141,7 +141,17 @@ impl Collector for SnapshotCollector {
         let rows = || 0..s.rows.len();
 
         // Time in states.
+        let mut joint: Vec<(String, String, [u64; 4], [u64; 4])> = Vec::new();
+        each_joint(s, |id, scope, t| {
+            let ms = t.at(now.max(s.at)).map(|n| u64::try_from(n).unwrap_or(u64::MAX));
+            joint.push((id.to_owned(), scope.to_owned(), ms, t.rate_at(now.max(s.at))));
+        });
         Samples::of(&mut enc, &names::RESOURCE_SECONDS).each(|m| {
+            for (id, scope, ms, _) in &joint {
+                for (state, ms) in State::ALL.iter().zip(ms) {
+                    counter(m, &[("control", id.as_str()), ("scope", scope.as_str()), ("state", state.word())], seconds(*ms))?;
+                }
+            }
             for i in rows() {
                 let [c, sc] = place(i);
                 for (state, ms) in State::ALL.iter().zip(s.row_at(i, now).resource_ms.0) {
@@ -162,6 +172,11 @@ impl Collector for SnapshotCollector {
 
         // States and ratios.
         Samples::of(&mut enc, &names::RESOURCES).each(|m| {
+            for (id, scope, _, now) in &joint {
+                for (state, n) in State::ALL.iter().zip(now) {
+                    gauge(m, &[("control", id.as_str()), ("scope", scope.as_str()), ("state", state.word())], n)?;
+                }
+            }
             for i in rows() {
                 let [c, sc] = place(i);
                 for (state, n) in State::ALL.iter().zip(s.row_at(i, now).counts.0) {

@@ -5,7 +5,7 @@ use super::names;
 use super::names::label::{COLLECTOR, CONTROL, OUTCOME, SCOPE, SEVERITY, STATE};
 use super::write::{Page, Value, label, label_name};
 use crate::domain::{CheckResult, Counts, Moment, ProblemKind, Ratio, Severity, State, WaiverOrigin, WaiverState};
-use crate::slo::window;
+use crate::slo::{Timeline, window};
 use crate::snapshot::{ControlView, Row, RowNow, SloNumbers, Snapshot, ViolationCounts, Violations};
 use std::collections::BTreeSet;
 
@@ -56,12 +56,26 @@ pub(super) fn flowing(page: &mut Page, s: &Snapshot, labels: &Labels, now: Momen
         let RowNow { resource_ms, .. } = s.row_at(i, now);
         family.samples(labels.row(row), state.iter().zip(resource_ms.0.map(Value::Millis)));
     }
+    each_joint(s, |id, scope, measure| {
+        let ms = measure.at(now.max(s.at)).map(|n| Value::Millis(u64::try_from(n).unwrap_or(u64::MAX)));
+        family.samples((&first(CONTROL, id), &next(SCOPE, scope)), state.iter().zip(ms));
+    });
     let freshness = tails(STATE, FRESHNESS);
     let mut family = page.family(&names::EVIDENCE_SECONDS);
     for (i, row) in s.rows.iter().enumerate() {
         family.samples(labels.row(row), freshness.iter().zip(s.row_at(i, now).evidence_ms.map(Value::Millis)));
     }
     objectives(page, s, now);
+}
+
+/// Calls `f` for each scope of each composite of mode `joint`: its id takes the place of a control's.
+pub(super) fn each_joint(s: &Snapshot, mut f: impl FnMut(&str, &str, &Timeline)) {
+    for view in s.slos.iter().filter(|v| !v.joint_scopes.is_empty()) {
+        let id = view.slo.id();
+        for (scope, part) in view.joint_scopes.iter().zip(&view.measure.parts) {
+            f(&id, scope, part);
+        }
+    }
 }
 
 /// Objectives over windows that end now: they move with every instant.
@@ -129,6 +143,9 @@ pub(super) fn stepwise(page: &mut Page, s: &Snapshot, labels: &Labels, now: Mome
     for (row, counts) in s.rows.iter().zip(&counts) {
         family.samples(labels.row(row), state.iter().zip(counts.0.map(Value::Int)));
     }
+    each_joint(s, |id, scope, measure| {
+        family.samples((&first(CONTROL, id), &next(SCOPE, scope)), state.iter().zip(measure.rate_at(now.max(s.at)).map(Value::Int)));
+    });
     // The ratio is never shown without its bounds and its coverage; all four are absent where there is no population.
     type Share = fn(&Counts) -> Option<f64>;
     let shares: [(&'static names::Metric, Share); 4] = [

@@ -4,8 +4,9 @@
 //! and `verify` recomputes them; the rest (freshness, deadlines) is a note of the time. It outlives pruned transitions.
 
 use super::replay::Integrals;
-use super::sqlite::{Ledger, fault};
-use super::{HistoryRow, LedgerError};
+use super::sqlite::{Ledger, damaged, fault};
+use super::verify::transition;
+use super::{HistoryRow, LedgerError, Transition};
 use crate::domain::Moment;
 use rusqlite::{Connection, Row, Transaction, params};
 
@@ -66,12 +67,40 @@ pub(super) fn prune(tx: &Transaction<'_>, before: Moment) -> rusqlite::Result<us
 }
 
 impl Ledger {
+    /// Tells every transition that is kept, in order.
+    ///
+    /// # Errors
+    /// The store failed, or holds something that is none.
+    pub fn transitions(&self, into: &mut dyn FnMut(&Transition)) -> Result<(), LedgerError> {
+        let mut read = || -> rusqlite::Result<bool> {
+            let mut records = self.db.prepare("SELECT at, last_transition FROM records ORDER BY sequence")?;
+            let mut records = records.query([])?;
+            let mut rows = self.db.prepare("SELECT * FROM transitions ORDER BY id")?;
+            let mut rows = rows.query([])?;
+            let (mut at, mut last) = (i64::MIN, 0);
+            while let Some(r) = rows.next()? {
+                let id: i64 = r.get(0)?;
+                while last < id {
+                    let Some(record) = records.next()? else { return Ok(false) };
+                    (at, last) = (record.get(0)?, record.get(1)?);
+                }
+                let Some((t, _)) = transition(r, at)? else { return Ok(false) };
+                into(&t);
+            }
+            Ok(true)
+        };
+        match read().map_err(|e| fault(&self.path, e))? {
+            true => Ok(()),
+            false => Err(damaged(&self.path, "its transitions do not fit its records")),
+        }
+    }
+
     /// Tells the whole history, oldest first.
     ///
     /// # Errors
     /// The store failed.
     pub fn history(&self, into: &mut dyn FnMut(HistoryRow)) -> Result<(), LedgerError> {
-        let read = || -> rusqlite::Result<()> {
+        let mut read = || -> rusqlite::Result<()> {
             let mut query = self.db.prepare(&format!("SELECT {COLUMNS} FROM history ORDER BY at, control, scope"))?;
             let mut rows = query.query([])?;
             while let Some(r) = rows.next()? {
@@ -79,7 +108,6 @@ impl Ledger {
             }
             Ok(())
         };
-        let mut read = read;
         read().map_err(|e| fault(&self.path, e))
     }
 }

@@ -246,6 +246,7 @@ fn slos() -> Vec<SloView> {
     let view = |slo: Slo, parts: Vec<Arc<Timeline>>, slices: Option<Arc<Timeline>>, slices_total| SloView {
         slo: slo.clone(),
         controls: vec![0],
+        joint_scopes: Vec::new(),
         measure: Measure { slo, parts, slices },
         slices_total,
         steps: Vec::new(),
