@@ -4,8 +4,11 @@
 //! regular tick would have found that evidence ran out. In between a snapshot is in force, and says exactly what stood at
 //! every instant of its stretch; whoever watches reads it there. Nothing is judged, counted or rendered here.
 
+pub(crate) mod alerts;
 pub(crate) mod instants;
+pub(crate) mod intervals;
 pub(crate) mod pages;
+mod rates;
 
 use super::pipeline::{Pipeline, Shared};
 use crate::clock::{self, Clock, Simulated};

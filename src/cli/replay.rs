@@ -1,7 +1,7 @@
 //! Feeds dated scans through the pipeline on a simulated clock, and prints what would have been seen.
 
 use crate::app::load;
-use crate::app::replay::{self, Plan, instants::Instants, pages::Pages};
+use crate::app::replay::{self, Plan, alerts::Backtest, instants::Instants, intervals::Intervals, pages::Pages};
 use crate::domain::{Moment, Span};
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ pub(crate) struct Args {
     /// Go on until then (RFC 3339); default: the last scan, or the last --at
     #[arg(long, value_name = "T", value_parser = instant)]
     pub(crate) until: Option<Moment>,
-    /// Print at every multiple of this; default with `openmetrics`: 1m
+    /// Print at every multiple of this; default 1m, with `json` none. Of `openmetrics` and `alerts` it is the scrape interval
     #[arg(long, value_name = "D", value_parser = Span::parse)]
     pub(crate) every: Option<Span>,
     /// Print at this instant (RFC 3339); may be given many times; default with `json`: the end
@@ -56,6 +56,8 @@ pub(crate) enum Kind {
     Json,
     /// What Prometheus would have scraped, with timestamps
     Openmetrics,
+    /// Which burn alerts would have fired from when until when
+    Alerts,
 }
 
 fn instant(text: &str) -> Result<Moment, String> {
@@ -96,13 +98,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         anyhow::bail!("{}: no scan came in until {until}; there is nothing to replay", args.scans.display());
     };
     let start = args.at.iter().copied().min().unwrap_or(first).min(first);
-    let every = args.every.or((args.output == Kind::Openmetrics).then_some(Span::MINUTE));
+    let every = args.every.or((args.output != Kind::Json).then_some(Span::MINUTE));
     if let Some(every) = every
         && until.since(first).0 / every.0 > MAX_STEPS
     {
         anyhow::bail!("from {first} to {until} there are more than {MAX_STEPS} steps of {every}\n  help: take a longer --every");
     }
     let plan = Plan { scans, start, until, ledger: args.ledger.clone() };
+    let intervals = Intervals::new(&config, &definitions);
     let mut out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
     let summary = match args.output {
         Kind::Json => {
@@ -110,12 +113,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             if at.is_empty() && every.is_none() {
                 at.push(until);
             }
-            replay::replay(&config, &definitions, plan, &mut Instants::new(at, every, until, &mut out))?
+            replay::replay(&config, &definitions, plan, &mut Instants::new(at, every, until, intervals, &mut out))?
         }
         Kind::Openmetrics => {
             let mut pages = Pages::new(every.unwrap_or(Span::MINUTE), &args.label);
             let summary = replay::replay(&config, &definitions, plan, &mut pages)?;
             pages.write(&mut out)?;
+            summary
+        }
+        Kind::Alerts => {
+            let mut backtest = Backtest::new(every.unwrap_or(Span::MINUTE), intervals);
+            let summary = replay::replay(&config, &definitions, plan, &mut backtest)?;
+            backtest.write(&mut out)?;
             summary
         }
     };

@@ -1,9 +1,11 @@
 //! `--output json`: what stood at chosen instants, one object a line.
 
 use super::Watcher;
+use super::intervals::Intervals;
 use crate::app::verdict;
 use crate::domain::{Counts, Moment, Span, State};
-use crate::snapshot::Snapshot;
+use crate::slo::{Objectives, window};
+use crate::snapshot::{SloView, Snapshot};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::io::Write;
@@ -15,6 +17,7 @@ pub(crate) struct Instants<'w> {
     asked: Vec<Moment>,
     every: Option<Span>,
     until: Moment,
+    intervals: Intervals,
     /// Rising.
     due: std::iter::Peekable<std::vec::IntoIter<Moment>>,
     out: &'w mut dyn Write,
@@ -22,8 +25,8 @@ pub(crate) struct Instants<'w> {
 
 impl<'w> Instants<'w> {
     /// The instants `at`, in any order, and the multiples of `every` up to `until`.
-    pub(crate) fn new(at: Vec<Moment>, every: Option<Span>, until: Moment, out: &'w mut dyn Write) -> Instants<'w> {
-        Instants { asked: at, every, until, due: Vec::new().into_iter().peekable(), out }
+    pub(crate) fn new(at: Vec<Moment>, every: Option<Span>, until: Moment, intervals: Intervals, out: &'w mut dyn Write) -> Instants<'w> {
+        Instants { asked: at, intervals, every, until, due: Vec::new().into_iter().peekable(), out }
     }
 }
 
@@ -42,7 +45,7 @@ impl Watcher for Instants<'_> {
 
     fn stretch(&mut self, snapshot: &Arc<Snapshot>, _from: Moment, to: Moment, last: bool) -> anyhow::Result<()> {
         while let Some(now) = self.due.next_if(|at| *at < to || last && *at == to) {
-            serde_json::to_writer(&mut *self.out, &Object::of(snapshot, now))?;
+            serde_json::to_writer(&mut *self.out, &Object::of(snapshot, &self.intervals, now))?;
             self.out.write_all(b"\n")?;
         }
         Ok(())
@@ -53,7 +56,32 @@ impl Watcher for Instants<'_> {
 #[derive(Debug, Serialize)]
 struct Object {
     at: String,
+    slos: Vec<SloAt>,
     controls: Vec<ControlAt>,
+}
+
+#[derive(Debug, Serialize)]
+struct SloAt {
+    slo: String,
+    /// Where it covers only one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    control: Option<String>,
+    error_ratio: ByWindow,
+    burn_rate: ByWindow,
+    period_error_ratio: Option<f64>,
+    error_budget_remaining_ratio: Option<f64>,
+    /// Null, too, if it will never be spent: JSON has no infinity.
+    error_budget_exhaustion_seconds: Option<f64>,
+}
+
+/// A number for each window, in their order.
+#[derive(Debug)]
+struct ByWindow(Vec<(String, Option<f64>)>);
+
+impl Serialize for ByWindow {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(k, v)| (k, v)))
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -97,7 +125,7 @@ impl Serialize for Seconds {
 }
 
 impl Object {
-    fn of(snapshot: &Snapshot, now: Moment) -> Object {
+    fn of(snapshot: &Snapshot, intervals: &Intervals, now: Moment) -> Object {
         let controls = verdict::controls(snapshot, now).into_iter().enumerate().map(|(i, line)| {
             let row = snapshot.row_at(i, now);
             ControlAt {
@@ -111,7 +139,30 @@ impl Object {
                 coverage: line.coverage,
             }
         });
-        Object { at: now.to_string(), controls: controls.collect() }
+        let objectives = Objectives::new(snapshot.slos.iter().map(|view| &view.measure));
+        let slos = snapshot.slos.iter().map(|view| slo_at(snapshot, view, &objectives, intervals, now));
+        Object { at: now.to_string(), slos: slos.collect(), controls: controls.collect() }
+    }
+}
+
+fn slo_at(snapshot: &Snapshot, view: &SloView, objectives: &Objectives<'_>, intervals: &Intervals, now: Moment) -> SloAt {
+    let slo = &view.slo;
+    let windows = window::recorded(slo.period, [], false);
+    let over = |window: &Span| objectives.error_ratio(&view.measure, now - *window, now);
+    let by_window = |value: &dyn Fn(f64) -> f64| ByWindow(windows.iter().map(|w| (window::name(*w), over(w).map(value))).collect());
+    let budget = objectives.budget(&view.measure, now);
+    let exhaustion = objectives.exhaustion_seconds(&view.measure, &|_| Vec::new(), intervals.of(slo, &snapshot.slos), now);
+    SloAt {
+        slo: slo.id(),
+        control: match view.controls[..] {
+            [only] => Some(snapshot.controls[only as usize].id.clone()),
+            _ => None,
+        },
+        error_ratio: by_window(&|e| e),
+        burn_rate: by_window(&|e| e / slo.budget()),
+        period_error_ratio: budget.error,
+        error_budget_remaining_ratio: budget.remaining,
+        error_budget_exhaustion_seconds: exhaustion.filter(|s| s.is_finite()),
     }
 }
 
