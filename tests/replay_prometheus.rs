@@ -13,7 +13,6 @@ use support::{request, run, wait_for, write};
 
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
-const DAY: i64 = 24 * HOUR;
 /// 2026-01-01T00:00:00Z, in seconds.
 const T0: i64 = 1_767_225_600;
 

@@ -152,7 +152,7 @@ fn tiers(slo: &Slo, objectives: &Objectives<'_>, interval: Span, scrape: Span) -
         Sli::TimeSlice { slice, .. } => interval.max(slice),
         _ => interval,
     };
-    tier::tiers(slo.budget(), slo.period, held(slo, objectives, 8), interval, scrape, slo.rescan_on_demand).tiers
+    tier::tiers(slo.objective, slo.period, held(slo, objectives, 8), interval, scrape, slo.rescan_on_demand).tiers
 }
 
 /// Integrals have data in every window; a composite has if all its members have.
