@@ -117,7 +117,8 @@ impl Watcher for Backtest {
             }
             let widest = self.tiers[&id].iter().map(|t| t.long).max().unwrap_or_default();
             let fastest = fastest(&view.measure, first - widest - LONG_EVERY, self.next);
-            let judge = Judge { snapshot, view, objectives: &objectives, rows: &self.rows, every: self.every, fastest };
+            let blurred_until = self.rows.blurred_until(view, snapshot);
+            let judge = Judge { snapshot, view, objectives: &objectives, rows: &self.rows, every: self.every, fastest, blurred_until };
             for severity in [Urgency::Page, Urgency::Ticket] {
                 let tiers: Vec<Tier> = self.tiers[&id].iter().filter(|t| t.severity == severity).copied().collect();
                 if tiers.is_empty() {
@@ -175,6 +176,8 @@ struct Judge<'a> {
     every: Span,
     /// The fastest that its amounts grow anywhere in the windows, a millisecond.
     fastest: f64,
+    /// Windows that reach back further have a series in them that began between two steps.
+    blurred_until: Option<Moment>,
 }
 
 /// Whether a ratio exceeds its threshold, and for how long that holds at least.
@@ -244,7 +247,7 @@ impl Judge<'_> {
         let total = amounts.total as f64;
         // A series that began between two steps is extrapolated by less than a step at its beginning.
         #[expect(clippy::cast_precision_loss, reason = "a step is a few milliseconds")]
-        let blur = if self.rows.blurred(self.view, self.snapshot, from) { 2.0 * self.every.0 as f64 * fastest / total } else { 0.0 };
+        let blur = if self.blurred_until.is_some_and(|b| b > from) { 2.0 * self.every.0 as f64 * fastest / total } else { 0.0 };
         let away = (ratio - threshold).abs();
         if away <= blur + CLOSE {
             let above = match self.rows.ratio(self.view, self.snapshot, from, at) {

@@ -85,9 +85,10 @@ impl Rows {
         })
     }
 
-    /// Whether a series began between two steps and after `from`: `rate()` then extrapolates.
-    pub(super) fn blurred(&self, view: &SloView, snapshot: &Snapshot, from: Moment) -> bool {
-        self.covered(view, snapshot).any(|log| log.born.is_some_and(|b| b > from && b != super::aligned(b, self.every)))
+    /// When the newest of the series began that began between two steps: `rate()` over windows that reach back further
+    /// extrapolates.
+    pub(super) fn blurred_until(&self, view: &SloView, snapshot: &Snapshot) -> Option<Moment> {
+        self.covered(view, snapshot).filter_map(|log| log.born.filter(|b| *b != super::aligned(*b, self.every))).max()
     }
 
     /// `sum(rate(bad)) / (sum(rate(total)) > 0)` over `[from, at]`, with the steps of Prometheus' arithmetic; `None` if it
