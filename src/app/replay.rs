@@ -6,7 +6,6 @@
 
 pub(crate) mod alerts;
 pub(crate) mod instants;
-pub(crate) mod intervals;
 pub(crate) mod pages;
 mod rates;
 

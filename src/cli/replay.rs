@@ -1,7 +1,7 @@
 //! Feeds dated scans through the pipeline on a simulated clock, and prints what would have been seen.
 
 use crate::app::load;
-use crate::app::replay::{self, Plan, alerts::Backtest, instants::Instants, intervals::Intervals, pages::Pages};
+use crate::app::replay::{self, Plan, alerts::Backtest, instants::Instants, pages::Pages};
 use crate::domain::{Moment, Span};
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
@@ -105,7 +105,6 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         anyhow::bail!("from {first} to {until} there are more than {MAX_STEPS} steps of {every}\n  help: take a longer --every");
     }
     let plan = Plan { scans, start, until, ledger: args.ledger.clone() };
-    let intervals = Intervals::new(&config, &definitions);
     let mut out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
     let summary = match args.output {
         Kind::Json => {
@@ -113,7 +112,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             if at.is_empty() && every.is_none() {
                 at.push(until);
             }
-            replay::replay(&config, &definitions, plan, &mut Instants::new(at, every, until, intervals, &mut out))?
+            replay::replay(&config, &definitions, plan, &mut Instants::new(at, every, until, &mut out))?
         }
         Kind::Openmetrics => {
             let mut pages = Pages::new(every.unwrap_or(Span::MINUTE), &args.label);
@@ -122,7 +121,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             summary
         }
         Kind::Alerts => {
-            let mut backtest = Backtest::new(every.unwrap_or(Span::MINUTE), intervals);
+            let mut backtest = Backtest::new(every.unwrap_or(Span::MINUTE));
             let summary = replay::replay(&config, &definitions, plan, &mut backtest)?;
             backtest.write(&mut out)?;
             summary

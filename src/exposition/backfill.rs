@@ -7,7 +7,7 @@
 
 use super::names::{self, Metric};
 use super::render::{self, Labels};
-use super::write::{Page, label, push_millis};
+use super::write::{Page, label, push_float, push_millis};
 use crate::domain::{Moment, Span};
 use crate::snapshot::Snapshot;
 use std::collections::HashMap;
@@ -339,7 +339,7 @@ impl Series {
 impl Run {
     fn print(&self, step: u32, text: &mut Vec<u8>) {
         let i = step - self.start;
-        let float = |text: &mut Vec<u8>, x: f64| text.extend_from_slice(x.to_string().as_bytes());
+        let float = push_float;
         match &self.amount {
             Amount::Line { first, step } => push_signed(text, first + step * i64::from(i)),
             Amount::Flat(x) => float(text, *x),
@@ -389,6 +389,7 @@ mod tests {
             ("12.345", Value::Milli(12_345)),
             ("-3.5", Value::Milli(-3500)),
             ("0.6", Value::Milli(600)),
+            ("+Inf", Value::Float(f64::INFINITY)),
             ("0.9666666666666667", Value::Float(0.966_666_666_666_666_7)),
             ("123456789012345", Value::Milli(123_456_789_012_345_000)),
             ("1234567890123456", Value::Float(1_234_567_890_123_456.0)),

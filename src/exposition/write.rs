@@ -312,7 +312,7 @@ pub(super) fn push_millis(buf: &mut Vec<u8>, ms: u64) {
     }
 }
 
-fn push_float(buf: &mut Vec<u8>, x: f64) {
+pub(super) fn push_float(buf: &mut Vec<u8>, x: f64) {
     use std::io::Write as _;
     if x.is_infinite() {
         buf.extend_from_slice(if x > 0.0 { b"+Inf" } else { b"-Inf" });

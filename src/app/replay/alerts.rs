@@ -7,7 +7,6 @@
 //! Instants at which nothing can change are leapt over: a ratio moves only so fast.
 
 use super::Watcher;
-use super::intervals::Intervals;
 use super::rates::Rows;
 use crate::domain::{Moment, Span};
 use crate::slo::{CompositeMode, Measure, Objectives, Sli, Slo, Tier, Timeline, Urgency, Weights, tier};
@@ -29,7 +28,6 @@ const CLOSE: f64 = 1e-9;
 pub(crate) struct Backtest {
     every: Span,
     next: Moment,
-    intervals: Intervals,
     rows: Rows,
     tiers: BTreeMap<String, Vec<Tier>>,
     open: BTreeMap<(String, Urgency), Moment>,
@@ -63,16 +61,8 @@ struct Look {
 
 impl Backtest {
     /// Scrapes and evaluates at every multiple of `every`.
-    pub(crate) fn new(every: Span, intervals: Intervals) -> Backtest {
-        Backtest {
-            every,
-            next: Moment(i64::MIN),
-            intervals,
-            rows: Rows::default(),
-            tiers: BTreeMap::new(),
-            open: BTreeMap::new(),
-            closed: Vec::new(),
-        }
+    pub(crate) fn new(every: Span) -> Backtest {
+        Backtest { every, next: Moment(i64::MIN), rows: Rows::default(), tiers: BTreeMap::new(), open: BTreeMap::new(), closed: Vec::new() }
     }
 
     /// Writes what fired, by time.
@@ -112,7 +102,7 @@ impl Watcher for Backtest {
         for view in snapshot.slos.iter() {
             let id = view.slo.id();
             if !self.tiers.contains_key(&id) {
-                let interval = self.intervals.of(&view.slo, &snapshot.slos);
+                let interval = scan_interval(view, &snapshot.slos, 8);
                 self.tiers.insert(id.clone(), tiers(&view.slo, &objectives, interval, self.every));
             }
             let widest = self.tiers[&id].iter().map(|t| t.long).max().unwrap_or_default();
@@ -144,6 +134,15 @@ impl Watcher for Backtest {
         self.rows.forget(self.next - self.tiers.values().flatten().map(|t| t.long).max().unwrap_or(Span::DAY) - Span::DAY);
         Ok(())
     }
+}
+
+/// How often the scans behind an objective come; behind a composite, those of its slowest member.
+fn scan_interval(view: &SloView, all: &[SloView], depth: u8) -> Span {
+    let (Some(composite), None, Some(depth)) = (&view.slo.composite, view.slo.scan_interval, depth.checked_sub(1)) else {
+        return view.scan_interval;
+    };
+    let members = composite.members.iter().filter_map(|m| all.iter().find(|v| v.slo.id() == m.slo));
+    members.map(|v| scan_interval(v, all, depth)).max().unwrap_or(view.scan_interval)
 }
 
 /// The tiers, as the generator has them.

@@ -1,11 +1,10 @@
 //! `--output json`: what stood at chosen instants, one object a line.
 
 use super::Watcher;
-use super::intervals::Intervals;
 use crate::app::verdict;
 use crate::domain::{Counts, Moment, Span, State};
-use crate::slo::{Objectives, window};
-use crate::snapshot::{SloView, Snapshot};
+use crate::slo::window;
+use crate::snapshot::{SloNumbers, SloView, Snapshot};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::io::Write;
@@ -17,7 +16,6 @@ pub(crate) struct Instants<'w> {
     asked: Vec<Moment>,
     every: Option<Span>,
     until: Moment,
-    intervals: Intervals,
     /// Rising.
     due: std::iter::Peekable<std::vec::IntoIter<Moment>>,
     out: &'w mut dyn Write,
@@ -25,8 +23,8 @@ pub(crate) struct Instants<'w> {
 
 impl<'w> Instants<'w> {
     /// The instants `at`, in any order, and the multiples of `every` up to `until`.
-    pub(crate) fn new(at: Vec<Moment>, every: Option<Span>, until: Moment, intervals: Intervals, out: &'w mut dyn Write) -> Instants<'w> {
-        Instants { asked: at, intervals, every, until, due: Vec::new().into_iter().peekable(), out }
+    pub(crate) fn new(at: Vec<Moment>, every: Option<Span>, until: Moment, out: &'w mut dyn Write) -> Instants<'w> {
+        Instants { asked: at, every, until, due: Vec::new().into_iter().peekable(), out }
     }
 }
 
@@ -45,7 +43,7 @@ impl Watcher for Instants<'_> {
 
     fn stretch(&mut self, snapshot: &Arc<Snapshot>, _from: Moment, to: Moment, last: bool) -> anyhow::Result<()> {
         while let Some(now) = self.due.next_if(|at| *at < to || last && *at == to) {
-            serde_json::to_writer(&mut *self.out, &Object::of(snapshot, &self.intervals, now))?;
+            serde_json::to_writer(&mut *self.out, &Object::of(snapshot, now))?;
             self.out.write_all(b"\n")?;
         }
         Ok(())
@@ -125,7 +123,7 @@ impl Serialize for Seconds {
 }
 
 impl Object {
-    fn of(snapshot: &Snapshot, intervals: &Intervals, now: Moment) -> Object {
+    fn of(snapshot: &Snapshot, now: Moment) -> Object {
         let controls = verdict::controls(snapshot, now).into_iter().enumerate().map(|(i, line)| {
             let row = snapshot.row_at(i, now);
             ControlAt {
@@ -139,19 +137,16 @@ impl Object {
                 coverage: line.coverage,
             }
         });
-        let objectives = Objectives::new(snapshot.slos.iter().map(|view| &view.measure));
-        let slos = snapshot.slos.iter().map(|view| slo_at(snapshot, view, &objectives, intervals, now));
+        let numbers = snapshot.slo_numbers(now);
+        let slos = snapshot.slos.iter().zip(&numbers).map(|(view, n)| slo_at(snapshot, view, n));
         Object { at: now.to_string(), slos: slos.collect(), controls: controls.collect() }
     }
 }
 
-fn slo_at(snapshot: &Snapshot, view: &SloView, objectives: &Objectives<'_>, intervals: &Intervals, now: Moment) -> SloAt {
+fn slo_at(snapshot: &Snapshot, view: &SloView, numbers: &SloNumbers) -> SloAt {
     let slo = &view.slo;
-    let windows = window::recorded(slo.period, [], false);
-    let over = |window: &Span| objectives.error_ratio(&view.measure, now - *window, now);
-    let by_window = |value: &dyn Fn(f64) -> f64| ByWindow(windows.iter().map(|w| (window::name(*w), over(w).map(value))).collect());
-    let budget = objectives.budget(&view.measure, now);
-    let exhaustion = objectives.exhaustion_seconds(&view.measure, &|_| Vec::new(), intervals.of(slo, &snapshot.slos), now);
+    let by_window = |value: &dyn Fn(f64) -> f64| ByWindow(numbers.error.iter().map(|(w, e)| (window::name(*w), e.map(value))).collect());
+    let budget = &numbers.budget;
     SloAt {
         slo: slo.id(),
         control: match view.controls[..] {
@@ -162,7 +157,7 @@ fn slo_at(snapshot: &Snapshot, view: &SloView, objectives: &Objectives<'_>, inte
         burn_rate: by_window(&|e| e / slo.budget()),
         period_error_ratio: budget.error,
         error_budget_remaining_ratio: budget.remaining,
-        error_budget_exhaustion_seconds: exhaustion.filter(|s| s.is_finite()),
+        error_budget_exhaustion_seconds: numbers.exhaustion_seconds.filter(|s| s.is_finite()),
     }
 }
 
