@@ -376,6 +376,25 @@ fn check_answers_programs_and_plans() {
     assert_eq!((code, &problem["line"], &problem["column"], &problem["severity"]), (1, &2.into(), &7.into(), &"error".into()));
 }
 
+/// Whoever copies a configuration from a manual page of a cloud must get one that is sound.
+#[test]
+fn configurations_in_the_manuals_of_clouds_are_sound() {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::copy(root().join("tests/config/clouds-definitions.yaml"), dir.path().join("definitions.yaml")).expect("writable");
+    let mut seen = 0;
+    for page in ["azure-defender", "azure-policy", "sentinel", "gcp-scc", "wiz"] {
+        let text = std::fs::read_to_string(root().join(format!("docs/sources/{page}.md"))).expect("there");
+        for block in text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).filter(|b| b.starts_with("collectors:")) {
+            let path = dir.path().join("bornright.yaml");
+            std::fs::write(&path, format!("definitions: [definitions.yaml]\n{block}")).expect("writable");
+            let checked = config::check(Some(&path), &[]);
+            assert!(!checked.problems.fatal(), "{page}: {}", checked.problems);
+            seen += 1;
+        }
+    }
+    assert!(seen >= 5, "blocks went missing");
+}
+
 /// Every 67th character of a good file dropped, doubled or replaced: whatever comes of it, nothing panics, and what is
 /// refused is refused with a place.
 #[test]

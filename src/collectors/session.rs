@@ -384,6 +384,12 @@ pub(super) trait Api: Send + Sync {
     fn classify(&self, reply: &Reply) -> Verdict {
         by_status(reply)
     }
+
+    /// How long to leave the API in peace after an answer that was one: its allowance is used up, and it says so before
+    /// it has to refuse.
+    fn rest(&self, _: &Reply) -> Option<Duration> {
+        None
+    }
 }
 
 /// An API that is asked without credentials: a metadata service, a token endpoint.
@@ -798,7 +804,14 @@ impl Run {
             }
             let wrong = |kind| problem(kind, source, said.clone());
             match verdict {
-                Verdict::Fine => return Ok(Asked::Reply(reply)),
+                Verdict::Fine => {
+                    if let Some(rest) = api.rest(&reply) {
+                        let until = Instant::now() + rest.min(session.client.retry().after_limit.std());
+                        let mut resume = pool.resume.lock().unwrap_or_else(PoisonError::into_inner);
+                        *resume = Some(resume.map_or(until, |at| at.max(until)));
+                    }
+                    return Ok(Asked::Reply(reply));
+                }
                 Verdict::PageExpired => return Ok(Asked::PageExpired(wrong(ProblemKind::Source))),
                 Verdict::TokenExpired if renew.is_none() => renew = Some(sent),
                 Verdict::TokenExpired | Verdict::Denied => return Err(wrong(ProblemKind::Denied)),

@@ -4,6 +4,7 @@ use super::fake::{Asked, Cloud, Mood, fails, lately, plain, rows, total};
 use super::server::{Reply, Server, answer, ok};
 use super::{Source, write};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 const SECRET: &str = "client-s3cr3t-value";
 const SUBSCRIPTIONS: [&str; 2] = ["00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"];
@@ -200,6 +201,11 @@ fn graph(cloud: &Cloud, asked: &Asked) -> Reply {
             return reply;
         }
     }
+    if page == SPOILED + 1 && cloud.once("quota") {
+        cloud.rest(Duration::from_millis(900));
+        let quota = "Content-Type: application/json\r\nx-ms-user-quota-remaining: 0\r\nx-ms-user-quota-resets-after: 00:00:01\r\n";
+        return answer("200 OK", quota, whole(more, more));
+    }
     ok(whole(more, more))
 }
 
@@ -309,6 +315,7 @@ fn defender_by_resource_graph_is_exact_in_rough_hours_and_stands_still_in_bad_on
     let own = format!("{}, through: resource_graph", subscriptions());
     let (source, _server) = source("azure_defender", &own, "azure_assessments", "key-1");
     source.is_exact_in_rough_hours();
+    assert_eq!(source.cloud.state().too_early, 0, "its allowance was used up, and it said so");
     source.stands_still_in_bad_hours();
 }
 

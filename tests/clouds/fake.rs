@@ -122,6 +122,10 @@ pub(crate) struct State {
     /// How many requests the newest token has been good for.
     used: usize,
     once: Vec<String>,
+    /// Nobody is to ask before this.
+    rest_until: Option<std::time::Instant>,
+    /// How often somebody did.
+    pub(crate) too_early: usize,
 }
 
 #[derive(Clone)]
@@ -134,7 +138,15 @@ pub(crate) const TOKEN: &str = "t0ken-s3cr3t-";
 
 impl Cloud {
     pub(crate) fn new() -> Cloud {
-        Cloud(Arc::new(Mutex::new(State { mood: Mood::Fine, api: 0, tokens: 0, used: 0, once: Vec::new() })))
+        Cloud(Arc::new(Mutex::new(State {
+            mood: Mood::Fine,
+            api: 0,
+            tokens: 0,
+            used: 0,
+            once: Vec::new(),
+            rest_until: None,
+            too_early: 0,
+        })))
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -179,6 +191,11 @@ impl Cloud {
         first
     }
 
+    /// From now on nobody is to ask for so long.
+    pub(crate) fn rest(&self, time: std::time::Duration) {
+        self.state().rest_until = Some(std::time::Instant::now() + time);
+    }
+
     /// The next token.
     pub(crate) fn token(&self) -> String {
         let mut state = self.state();
@@ -191,6 +208,9 @@ impl Cloud {
     fn turned_away(&self, asked: &Asked) -> Option<Reply> {
         let mut state = self.state();
         state.api += 1;
+        if state.rest_until.is_some_and(|until| std::time::Instant::now() < until) {
+            state.too_early += 1;
+        }
         let json = "Content-Type: application/json\r\n";
         let newest = format!("Bearer {TOKEN}{}", state.tokens);
         let worn = state.used == usize::MAX || state.mood == Mood::Rough && state.used >= TOKEN_LIFE;

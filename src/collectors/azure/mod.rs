@@ -12,6 +12,7 @@ use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::path::PathBuf;
+use std::time::Duration;
 use tokio::time::Instant;
 
 pub mod defender;
@@ -223,6 +224,23 @@ impl Api for Manager {
             verdict => verdict,
         }
     }
+
+    /// Resource Graph's allowance: what is left of it, and in how many hours, minutes and seconds it is whole again.
+    fn rest(&self, reply: &Reply) -> Option<Duration> {
+        let header = |name: &str| reply.headers.get(name)?.to_str().ok();
+        if header("x-ms-user-quota-remaining")?.trim() != "0" {
+            return None;
+        }
+        clock_time(header("x-ms-user-quota-resets-after")?)
+    }
+}
+
+/// `00:00:05` as a length.
+fn clock_time(text: &str) -> Option<Duration> {
+    let mut parts = text.trim().split(':').map(|p| p.parse::<u64>().ok());
+    let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
+    let whole = hours.checked_mul(3600)?.checked_add(minutes.checked_mul(60)?)?.checked_add(seconds)?;
+    parts.next().is_none().then(|| session::seconds(whole))
 }
 
 fn variable(name: &str) -> Option<String> {
@@ -492,5 +510,28 @@ fn permission(problem: Problem, needed: &str) -> Problem {
             Problem { message: format!("{}; needed is {needed}", problem.message), ..problem }
         }
         _ => problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_until_an_allowance_is_whole_is_read_or_passed_over() {
+        for (text, seconds) in
+            [("00:00:05", Some(5)), (" 01:02:03 ", Some(3723)), ("5", None), ("0:0:0:5", None), ("a:b:c", None), ("", None)]
+        {
+            assert_eq!(clock_time(text).map(|d| d.as_secs()), seconds, "{text}");
+        }
+        assert_eq!(clock_time("99999999999999999999:0:0"), None);
+        assert_eq!(clock_time("9999999999999999:0:0"), None);
+    }
+
+    #[test]
+    fn urls_are_escaped_and_links_keep_to_their_host() {
+        let access = Access { endpoint: Some("https://management.internal/arm/".to_owned()), ..Access::default() };
+        let url = access.url(["subscriptions", "a/b", "PCI DSS"], &[("api-version", "1"), ("$filter", "x eq 'y'")]).unwrap();
+        assert_eq!(url.as_str(), "https://management.internal/arm/subscriptions/a%2Fb/PCI%20DSS?api-version=1&%24filter=x+eq+%27y%27");
     }
 }
