@@ -161,3 +161,87 @@ fn help_version_completions_and_the_man_page_come_from_one_definition() {
     assert_eq!(run(&["nonsense"], b"").0, 2);
     assert_eq!(run(&["--log-level", "loud", "completions", "bash"], b"").0, 2);
 }
+
+/// What docs/adding-a-scanner.md shows is what a person will see.
+#[test]
+fn the_manual_of_adding_a_scanner_shows_what_is_printed() {
+    let manual = include_str!("../docs/adding-a-scanner.md");
+    let here = |name: &str| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/adding_a_scanner").join(name);
+    let dir = tempfile::tempdir().expect("a directory");
+    let put = |from: &str, to: &str| std::fs::copy(here(from), dir.path().join(to)).expect("a copy");
+    let printed = |args: &[&str]| {
+        let output = bornright().current_dir(dir.path()).args(args).output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    put("lantern.json", "lantern.json");
+    for (mapping, record) in [("first.yaml", "1"), ("whole.yaml", "3")] {
+        put(mapping, "lantern.yaml");
+        let args = ["findings", "--format", "jsonpath", "--mapping", "lantern.yaml", "--explain", "--record", record, "lantern.json"];
+        let out = printed(&args);
+        assert!(manual.contains(&out), "docs/adding-a-scanner.md does not show\n{out}");
+        let written = std::fs::read_to_string(here(mapping)).expect("a mapping");
+        assert!(manual.contains(written.trim()), "docs/adding-a-scanner.md has another mapping than {mapping}");
+    }
+    std::fs::copy(fixture("ocsf/one_fail.json"), dir.path().join("prowler.ocsf.json")).expect("a copy");
+    let out = printed(&["findings", "--explain", "--record", "1", "prowler.ocsf.json"]);
+    assert!(manual.contains(&out), "docs/adding-a-scanner.md does not show\n{out}");
+}
+
+#[test]
+fn explaining_tells_what_no_list_has_and_what_gave_nothing() {
+    let mapping = "records: \"$.results[*]\"\ncheck: $.rule.id\nresource: $.asset.id\nresult: { path: $.state, pass: [ok, fine], fail: [violation] }\nfields: { account: $.asset.account }\n";
+    let dir = tempfile::tempdir().expect("a directory");
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.display().to_string()
+    };
+    let mapping = write("m.yaml", mapping);
+    let lantern = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/adding_a_scanner/lantern.json").display().to_string();
+    let explain = |more: &[&str], document: &str| {
+        let mut args = vec!["findings", "--format", "jsonpath", "--mapping", &mapping, "--explain"];
+        args.extend(more);
+        args.push(document);
+        run(&args, b"")
+    };
+    let (code, out, err) = explain(&["--record", "3"], &lantern);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("4 records") && out.contains("`no-access` → in none of the lists"), "{out}");
+    assert!(out.contains("becomes no finding:") && out.contains("fields.account") && out.contains("gave nothing"), "{out}");
+    assert!(out.contains("the word `fine` of the mapping stands in no record"), "{out}");
+    let (_, out, _) = explain(&["--record", "9"], &lantern);
+    assert!(out.contains("there is no record 9"), "{out}");
+    let (_, out, _) = explain(&[], &write("none.json", "{\"results\":[]}"));
+    assert!(out.contains("no record"), "{out}");
+    let (code, _, err) = explain(&[], &write("other.json", "{\"rows\":[]}"));
+    assert!(code == 2 && err.contains("no array at `$.results`; the document has rows"), "{err}");
+    let many: String = (0..200).map(|i| format!("{{\"state\":\"free text {i}\"}},")).collect();
+    let (_, out, _) = explain(&[], &write("many.json", &format!("{{\"results\":[{}{{}}]}}", many)));
+    assert!(out.contains("… and more words: is `result.path` the verdict?"), "{out}");
+    let (code, _, err) = run(&["findings", "--explain", "--record", "0", &lantern], b"");
+    assert!(code == 2 && err.contains("--record"), "{err}");
+}
+
+#[test]
+fn a_collector_can_be_tried_out_as_it_is_configured() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let whole = std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/adding_a_scanner/whole.yaml")).expect("a mapping");
+    let indented: String = whole.lines().map(|l| format!("        {l}\n")).collect();
+    let config = format!(
+        "definitions: [defs]\ncollectors:\n  - name: lantern\n    every: 1h\n    from: {{ file: {{ path: x.json }} }}\n    scope: \"{{account}}\"\n    format:\n      jsonpath:\n{indented}"
+    );
+    std::fs::create_dir(dir.path().join("defs")).expect("a directory");
+    std::fs::write(dir.path().join("bornright.yaml"), config).expect("written");
+    let config = dir.path().join("bornright.yaml").display().to_string();
+    let lantern = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/adding_a_scanner/lantern.json").display().to_string();
+    let (code, out, err) = run(&["findings", "--config", &config, "--collector", "lantern", "--explain", &lantern], b"");
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("scope: 417205518860 (by `{account}`)"), "{out}");
+    let (_, out, _) = run(&["findings", "--config", &config, "--collector", "lantern", "--explain", "--record", "3", &lantern], b"");
+    assert!(out.contains("scope: unplaced"), "{out}");
+    let (_, out, _) = run(&["findings", "--config", &config, "--collector", "lantern", "--summary", &lantern], b"");
+    assert!(out.contains("\"pass\":1,\"fail\":1,\"error\":1"), "{out}");
+    let (code, _, err) = run(&["findings", "--config", &config, "--collector", "lantrn", &lantern], b"");
+    assert!(code == 2 && err.contains("did you mean `lantern`?"), "{err}");
+}

@@ -2,7 +2,8 @@
 
 use super::{Output, complain};
 use crate::collectors::decode;
-use crate::domain::{CheckResult, Finding, Lifecycle, Problem};
+use crate::config;
+use crate::domain::{CheckResult, Finding, Lifecycle, Problem, ScopeTemplate};
 use crate::formats::jsonpath::{self, Mapping, RawMapping};
 use crate::formats::summary::Summary;
 use crate::formats::{self, Context, Flow, Format, FormatSpec, Limits, Sink};
@@ -14,6 +15,8 @@ use std::io::{self, BufRead, BufWriter, StdoutLock, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+
+mod explain;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -32,9 +35,18 @@ pub(crate) struct Args {
     /// The mapping (YAML) of `--format jsonpath`
     #[arg(long, value_name = "FILE")]
     mapping: Option<PathBuf>,
-    /// Show what each expression of the mapping gives for the first record of each document
-    #[arg(long, requires = "mapping", conflicts_with = "summary")]
+    /// The configuration of `--collector`; default: bornright.yaml in the working directory
+    #[arg(long, value_name = "FILE", requires = "collector")]
+    config: Option<PathBuf>,
+    /// Read as this collector of the configuration does: its format or mapping, its fields, its scope
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["format", "mapping"])]
+    collector: Option<String>,
+    /// Show where each value comes from, for one record, and which words of the verdict there are
+    #[arg(long, conflicts_with = "summary")]
     explain: bool,
+    /// Which record (of a mapping) or finding (of a format) to explain, from 1
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "explain", value_parser = clap::value_parser!(u64).range(1..))]
+    record: u64,
     /// Documents, plain or compressed with gzip or zstd; `-` is standard input; a directory is Cloud Custodian's output
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
@@ -48,7 +60,7 @@ fn formats_known() -> clap::builder::PossibleValuesParser {
 const SHOWN: u64 = 20;
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let spec = spec(args)?;
+    let (spec, scope) = spec(args)?;
     let mut out = Out { to: BufWriter::with_capacity(64 << 10, io::stdout().lock()), text: args.output == Output::Text, failed: None };
     let mut summary = Summary::new();
     let mut unreadable = false;
@@ -66,14 +78,19 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 }
             };
             if args.explain {
-                if let FormatSpec::JsonPath(mapping) = &spec {
-                    match jsonpath::explain(mapping, &mut input, &ctx) {
-                        Ok(explained) => explain(&mut out.to, &name, &explained)?,
-                        Err(error) => {
-                            unreadable = true;
-                            complain(&error.to_string());
-                        }
+                let explained = match &spec {
+                    FormatSpec::JsonPath(mapping) => match jsonpath::explain(mapping, &mut input, &ctx, args.record) {
+                        Ok(explanation) => explain::mapping(&mut out.to, &name, &explanation, scope.as_ref()).map_err(Into::into),
+                        Err(error) => Err(anyhow::anyhow!("{error}")),
+                    },
+                    other => explain::format(&mut out.to, other, &mut input, &ctx, args.record, scope.as_ref()),
+                };
+                if let Err(error) = explained {
+                    if error.downcast_ref::<io::Error>().is_some() {
+                        return Err(error);
                     }
+                    unreadable = true;
+                    complain(&format!("{error:#}"));
                 }
                 continue;
             }
@@ -99,7 +116,26 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if unreadable { ExitCode::from(2) } else { ExitCode::SUCCESS })
 }
 
-fn spec(args: &Args) -> anyhow::Result<FormatSpec> {
+/// How documents are read, and how their findings are placed.
+fn spec(args: &Args) -> anyhow::Result<(FormatSpec, Option<ScopeTemplate>)> {
+    if let Some(name) = &args.collector {
+        return collector(args.config.as_deref().unwrap_or(Path::new("bornright.yaml")), name);
+    }
+    Ok((format_of(args)?, None))
+}
+
+fn collector(path: &Path, name: &str) -> anyhow::Result<(FormatSpec, Option<ScopeTemplate>)> {
+    let config = config::load(path).map_err(|errors| anyhow::anyhow!("{errors}"))?;
+    let Some(found) = config.collectors.iter().find(|c| c.name == name) else {
+        let names: Vec<&str> = config.collectors.iter().map(|c| c.name.as_str()).collect();
+        let help = config::nearest(name, names.iter().copied())
+            .map_or_else(|| format!("they are {}", names.join(", ")), |near| format!("did you mean `{near}`?"));
+        anyhow::bail!("{}: no collector is called `{name}`\n  help: {help}", path.display());
+    };
+    Ok((found.format.clone(), Some(found.scope.clone().unwrap_or_else(|| config.scope.clone()))))
+}
+
+fn format_of(args: &Args) -> anyhow::Result<FormatSpec> {
     if args.format != "jsonpath" {
         anyhow::ensure!(args.mapping.is_none(), "--mapping is for `--format jsonpath`, found `--format {}`", args.format);
         return Ok(Format::from_word(&args.format).map_or(FormatSpec::Auto, FormatSpec::Builtin));
@@ -174,19 +210,6 @@ fn find_policies(dir: &Path, depth: usize, found: &mut Vec<PathBuf>) {
             }
         }
     }
-}
-
-fn explain(out: &mut impl Write, name: &str, explained: &[jsonpath::Explained]) -> io::Result<()> {
-    if explained.is_empty() {
-        return writeln!(out, "{name}: no record");
-    }
-    writeln!(out, "{name}, first record:")?;
-    let widest = |f: fn(&jsonpath::Explained) -> usize| explained.iter().map(f).max().unwrap_or(0);
-    let (field, expression) = (widest(|e| e.field.chars().count()), widest(|e| e.expression.chars().count()));
-    for e in explained {
-        writeln!(out, "  {:field$}  {:expression$}  {}", e.field, e.expression, e.gave)?;
-    }
-    Ok(())
 }
 
 struct Out<'o> {

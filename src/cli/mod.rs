@@ -16,6 +16,7 @@ mod findings;
 mod gate;
 mod generate;
 mod import;
+mod init;
 mod ledger;
 mod replay;
 mod serve;
@@ -58,6 +59,8 @@ pub(crate) enum Output {
 enum Command {
     /// See it work: real output of several scanners, shipped with the program, on a page and on /metrics
     Demo(demo::Args),
+    /// Write a first configuration for the sources that you have
+    Init(init::Args),
     /// Run the exporter: collect on schedule, judge, keep account, serve the page and /metrics
     Serve(serve::Args),
     /// Validate the configuration and the definitions, and report every problem with file:line:column
@@ -98,6 +101,7 @@ pub fn main() -> ExitCode {
     }
     let result = match cli.command {
         Command::Demo(args) => in_runtime(demo::run(args)),
+        Command::Init(args) => init::run(&args),
         Command::Serve(args) => in_runtime(serve::run(args)),
         Command::Check(args) => in_runtime(check::run(args)),
         Command::Gate(args) => in_runtime(gate::run(args)),

@@ -589,7 +589,7 @@ impl Node {
     }
 }
 
-/// What one expression gave for the first record, for `findings --explain`.
+/// What one expression gave for a record, for `findings --explain`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explained {
     /// The mapping's key.
@@ -600,26 +600,110 @@ pub struct Explained {
     pub gave: String,
 }
 
+/// What a mapping makes of a document.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// The record that was asked for, from 1.
+    pub wanted: u64,
+    /// How many records the document has.
+    pub records: u64,
+    /// What each expression gave for the record that was asked for; empty if there is none.
+    pub rows: Vec<Explained>,
+    /// The finding that it becomes, or why it becomes none.
+    pub became: Result<Became, String>,
+    /// The words of the result in all records, the most frequent first.
+    pub words: Vec<WordSeen>,
+    /// Whether there are more words than are told.
+    pub more_words: bool,
+    /// Words that the mapping lists and no record has.
+    pub unused: Vec<String>,
+    /// Expressions that gave nothing, and in how many records.
+    pub nothing: Vec<(String, u64)>,
+}
+
+/// A finding, as far as `--explain` tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Became {
+    /// The verdict.
+    pub result: CheckResult,
+    /// The check.
+    pub check: String,
+    /// The resource's id.
+    pub resource: String,
+    /// Its fields.
+    pub fields: Vec<(String, String)>,
+}
+
+/// A word of the result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WordSeen {
+    /// As the source writes it.
+    pub word: String,
+    /// In how many records.
+    pub records: u64,
+    /// What it means; none if it stands in no list.
+    pub result: Option<CheckResult>,
+}
+
+/// Most words of the result that are told apart. Verdicts are few; more are a wrong path.
+const WORDS: usize = 40;
+
+/// Takes notes while a document is read.
+struct Notes {
+    wanted: u64,
+    records: u64,
+    rows: Vec<Explained>,
+    became: Result<Became, String>,
+    words: BTreeMap<String, u64>,
+    more_words: bool,
+    nothing: Vec<u64>,
+}
+
 /// Reads one document by `mapping`; see [`super::read`].
 pub(super) fn read(mapping: &Mapping, input: &mut dyn BufRead, ctx: &Context<'_>, sink: &mut dyn Sink) -> Result<RunOutcome, FormatError> {
     read_and(mapping, input, ctx, sink, None)
 }
 
-/// What each expression gives for the first record of a document.
+/// What each expression gives for the record number `wanted` (from 1) of a document, and what all of them give for the
+/// verdict.
 ///
 /// # Errors
 /// As for reading: the document is not JSON or CSV, or has no records where the mapping says.
-pub fn explain(mapping: &Mapping, input: &mut dyn BufRead, ctx: &Context<'_>) -> Result<Vec<Explained>, FormatError> {
+pub fn explain(mapping: &Mapping, input: &mut dyn BufRead, ctx: &Context<'_>, wanted: u64) -> Result<Explanation, FormatError> {
     struct Nobody;
     impl Sink for Nobody {
         fn finding(&mut self, _: &Finding<'_>) -> Flow {
-            Flow::Stop
+            Flow::More
         }
         fn problem(&mut self, _: crate::domain::Problem) {}
     }
-    let mut explained = Vec::new();
-    read_and(mapping, input, ctx, &mut Nobody, Some(&mut explained))?;
-    Ok(explained)
+    let mut notes = Notes {
+        wanted,
+        records: 0,
+        rows: Vec::new(),
+        became: Err("there is no such record".to_owned()),
+        words: BTreeMap::new(),
+        more_words: false,
+        nothing: vec![0; mapping.expressions.len()],
+    };
+    read_and(mapping, input, ctx, &mut Nobody, Some(&mut notes))?;
+    let meaning = |word: &str| mapping.results.iter().find(|(w, _)| w == word).map(|(_, r)| *r);
+    let unused = mapping.results.iter().map(|(w, _)| w).filter(|w| !notes.words.contains_key(*w)).cloned().collect();
+    let mut words: Vec<WordSeen> =
+        notes.words.into_iter().map(|(word, records)| WordSeen { result: meaning(&word), word, records }).collect();
+    words.sort_by(|a, b| b.records.cmp(&a.records).then_with(|| a.word.cmp(&b.word)));
+    let nothing = mapping.expressions.iter().zip(&notes.nothing).filter(|(_, n)| **n > 0).map(|(e, n)| (e.field.clone(), *n)).collect();
+    Ok(Explanation {
+        wanted,
+        records: notes.records,
+        rows: notes.rows,
+        became: notes.became,
+        words,
+        more_words: notes.more_words,
+        // With more words than are told, nobody knows which of them are there.
+        unused: if notes.more_words { Vec::new() } else { unused },
+        nothing,
+    })
 }
 
 fn read_and(
@@ -627,7 +711,7 @@ fn read_and(
     input: &mut dyn BufRead,
     ctx: &Context<'_>,
     sink: &mut dyn Sink,
-    explained: Option<&mut Vec<Explained>>,
+    explained: Option<&mut Notes>,
 ) -> Result<RunOutcome, FormatError> {
     let mut sink = Bounded::new(sink, ctx);
     let (whole, records) = match &mapping.records {
@@ -658,6 +742,11 @@ fn read_and(
     Ok(RunOutcome { complete: whole && nothing_lost, ..RunOutcome::default() })
 }
 
+/// A word as a key: cut, for a path that is no verdict may give whole documents.
+fn excerpt_word(word: &str) -> String {
+    word.chars().take(80).collect()
+}
+
 fn looks_like_csv(input: &mut dyn BufRead) -> bool {
     // An error here comes again when reading.
     let Ok(head) = input.fill_buf() else { return false };
@@ -671,7 +760,7 @@ struct Picker<'m> {
     rest: Option<&'m (JpQuery, bool)>,
     picks: Vec<(usize, usize)>,
     members: Vec<String>,
-    explained: Option<&'m mut Vec<Explained>>,
+    explained: Option<&'m mut Notes>,
 }
 
 impl Records for Picker<'_> {
@@ -802,6 +891,50 @@ impl Mapping {
         }
     }
 
+    /// Notes what a record gives, instead of making a finding of it.
+    fn note<'a>(&'a self, get: &dyn Fn(usize) -> Got<'a>, notes: &mut Notes) {
+        notes.records += 1;
+        for (n, nothing) in notes.nothing.iter_mut().enumerate() {
+            *nothing += u64::from(matches!(get(n), Ok(None)));
+        }
+        let word = get(RESULT).ok().flatten();
+        if let Some(word) = &word {
+            if let Some(seen) = notes.words.get_mut(word.as_ref()) {
+                *seen += 1;
+            } else if notes.words.len() < WORDS {
+                notes.words.insert(excerpt_word(word), 1);
+            } else {
+                notes.more_words = true;
+            }
+        }
+        if notes.records != notes.wanted {
+            return;
+        }
+        for (n, e) in self.expressions.iter().enumerate() {
+            let mut gave = match get(n) {
+                Ok(Some(text)) => excerpt(&text),
+                Ok(None) => "nothing".to_owned(),
+                Err(what) => what,
+            };
+            if n == RESULT
+                && let Some(word) = &word
+            {
+                let meaning = self.results.iter().find(|(w, _)| w == word.as_ref());
+                gave += &meaning.map_or(" → in none of the lists".to_owned(), |(_, r)| format!(" → {r}"));
+            }
+            notes.rows.push(Explained { field: e.field.clone(), expression: e.source.clone(), gave });
+        }
+        notes.became = match self.finding(get, None) {
+            Ok((f, _)) => Ok(Became {
+                result: f.result,
+                check: f.check.clone().into_owned(),
+                resource: f.resource.id.clone().into_owned(),
+                fields: f.fields.0.iter().map(|(k, v)| (k.clone().into_owned(), v.clone().into_owned())).collect(),
+            }),
+            Err((_, message)) => Err(message),
+        };
+    }
+
     /// Makes the finding of one record.
     fn emit<'a>(
         &'a self,
@@ -810,27 +943,11 @@ impl Mapping {
         at: Position,
         ctx: &Context<'_>,
         sink: &mut dyn Sink,
-        explained: Option<&mut Vec<Explained>>,
+        explained: Option<&mut Notes>,
     ) -> Flow {
-        if let Some(list) = explained {
-            for (n, e) in self.expressions.iter().enumerate() {
-                let mut gave = match get(n) {
-                    Ok(Some(text)) => excerpt(&text),
-                    Ok(None) => "nothing".to_owned(),
-                    Err(what) => what,
-                };
-                if n == RESULT
-                    && let Ok(Some(word)) = get(n)
-                {
-                    gave += &self
-                        .results
-                        .iter()
-                        .find(|(w, _)| *w == word)
-                        .map_or(" → in none of the lists".to_owned(), |(_, r)| format!(" → {r}"));
-                }
-                list.push(Explained { field: e.field.clone(), expression: e.source.clone(), gave });
-            }
-            return Flow::Stop;
+        if let Some(notes) = explained {
+            self.note(get, notes);
+            return Flow::More;
         }
         match self.finding(get, raw.filter(|_| ctx.want_raw)) {
             Ok((finding, complaint)) => {
@@ -936,7 +1053,7 @@ fn read_csv(
     input: &mut dyn BufRead,
     ctx: &Context<'_>,
     sink: &mut Bounded<'_>,
-    mut explained: Option<&mut Vec<Explained>>,
+    mut explained: Option<&mut Notes>,
 ) -> Result<(bool, u64), FormatError> {
     // Not `fill_buf`, which may give as little as a byte, and the delimiter is told by the whole header.
     let peeked = auto::Head::peek(input);

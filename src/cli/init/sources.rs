@@ -1,0 +1,267 @@
+//! The sources that `init` knows: one entry each, in the order in which they are offered and written.
+
+/// How a source is come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Group {
+    /// Asked itself.
+    Cloud,
+    /// Leaves reports, or hands them in.
+    Scanner,
+}
+
+/// A source.
+#[derive(Debug)]
+pub(super) struct Source {
+    /// The word of the flag.
+    pub(super) word: &'static str,
+    /// How it is come by.
+    pub(super) group: Group,
+    /// For people.
+    pub(super) title: &'static str,
+    /// Which permission it takes; the table in docs/sources/README.md says the same.
+    pub(super) needs: &'static str,
+    /// What is written for it.
+    pub(super) collectors: &'static [Collector],
+}
+
+/// A collector that is written for it.
+#[derive(Debug)]
+pub(super) struct Collector {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// Its format, which says which shipped controls it can satisfy.
+    pub(super) format: &'static str,
+    /// Whether it reports passes, so that there is a ratio without more.
+    pub(super) passes: bool,
+    /// The title of the first control, if no shipped set has one for the format; none if findings are no evidence of
+    /// compliance.
+    pub(super) control: Option<&'static str>,
+    /// The rest of its YAML.
+    pub(super) yaml: &'static str,
+}
+
+pub(super) const SOURCES: &[Source] = &[
+    Source {
+        word: "prowler",
+        group: Group::Scanner,
+        title: "Prowler",
+        needs: "to read the files that Prowler leaves; Prowler itself needs SecurityAudit and ViewOnlyAccess on AWS, Reader on Azure, Viewer on Google Cloud",
+        collectors: &[Collector {
+            name: "prowler",
+            format: "ocsf",
+            passes: true,
+            control: Some("Prowler finds nothing wrong"),
+            yaml: r#"
+every: 1d
+from: { file: { path: "scans/prowler/*.ocsf.json" } }
+format: ocsf
+"#,
+        }],
+    },
+    Source {
+        word: "openscap",
+        group: Group::Scanner,
+        title: "OpenSCAP",
+        needs: "to read the files that oscap leaves (--results-arf); oscap itself needs root on each host",
+        collectors: &[Collector {
+            name: "openscap",
+            format: "xccdf",
+            passes: true,
+            control: Some("Hosts keep to their benchmark"),
+            yaml: r#"
+every: 1d
+from: { file: { path: "scans/openscap/*.arf.xml" } }
+format: xccdf
+# Hosts are the resources here; what owns the ratio is the environment. Name yours.
+scope: "{environment}"
+fields: { environment: production }
+"#,
+        }],
+    },
+    Source {
+        word: "cloud-custodian",
+        group: Group::Scanner,
+        title: "Cloud Custodian",
+        needs: "to read the directory that custodian run -s writes; Custodian itself needs to read what its policies look at",
+        collectors: &[Collector {
+            name: "custodian",
+            format: "cloud_custodian",
+            passes: false,
+            control: Some("Cloud Custodian's policies match nothing"),
+            yaml: r#"
+every: 1h
+# It lists violations only: a policy without filters is the population (docs/sources/cloud-custodian.md).
+from: { file: { path: scans/custodian } }
+format: cloud_custodian
+"#,
+        }],
+    },
+    Source {
+        word: "checkov",
+        group: Group::Scanner,
+        title: "Checkov",
+        needs: "a token that pipelines show when they hand in their reports, in the variable BORNRIGHT_PUSH_TOKEN",
+        collectors: &[Collector {
+            name: "checkov",
+            format: "checkov",
+            passes: true,
+            control: Some("Code passes Checkov"),
+            yaml: r#"
+every: 1d
+# POST /api/v1/runs/checkov, from each pipeline (docs/sources/push.md).
+from: { push: { token_env: BORNRIGHT_PUSH_TOKEN } }
+format: checkov
+fields: { repository: main }
+"#,
+        }],
+    },
+    Source {
+        word: "trivy",
+        group: Group::Scanner,
+        title: "Trivy",
+        needs: "a token that pipelines show when they hand in their reports, in the variable BORNRIGHT_PUSH_TOKEN",
+        collectors: &[Collector {
+            name: "trivy",
+            format: "trivy",
+            passes: true,
+            control: Some("Trivy finds nothing wrong"),
+            yaml: r#"
+every: 1d
+# trivy … --format json --include-non-failures; POST /api/v1/runs/trivy (docs/sources/push.md).
+from: { push: { token_env: BORNRIGHT_PUSH_TOKEN } }
+format: trivy
+fields: { repository: main }
+"#,
+        }],
+    },
+    Source {
+        word: "sarif",
+        group: Group::Scanner,
+        title: "SARIF (zizmor, Semgrep, Bandit, gitleaks)",
+        needs: "a token that pipelines show when they hand in their reports, in the variable BORNRIGHT_PUSH_TOKEN",
+        collectors: &[Collector {
+            name: "code-scanning",
+            format: "sarif",
+            passes: false,
+            control: Some("Code scanning finds nothing"),
+            yaml: r#"
+every: 1d
+# POST /api/v1/runs/code-scanning, of one repository; a collector for each (docs/sources/push.md).
+from: { push: { token_env: BORNRIGHT_PUSH_TOKEN } }
+format: sarif
+fields: { repository: main }
+"#,
+        }],
+    },
+    Source {
+        word: "scorecard",
+        group: Group::Scanner,
+        title: "OpenSSF Scorecard",
+        needs: "to read the files that scorecard --format=json leaves; Scorecard itself needs a GitHub token that reads the repositories",
+        collectors: &[Collector {
+            name: "scorecard",
+            format: "scorecard",
+            passes: true,
+            control: Some("Repositories keep to Scorecard"),
+            yaml: r#"
+every: 1d
+from: { file: { path: "scans/scorecard/*.json" } }
+format: scorecard
+"#,
+        }],
+    },
+    Source {
+        word: "kube-bench",
+        group: Group::Scanner,
+        title: "kube-bench",
+        needs: "to read the files that kube-bench --json leaves, one a node; kube-bench itself runs on each node as root",
+        collectors: &[Collector {
+            name: "kube-bench",
+            format: "kube_bench",
+            passes: true,
+            control: Some("Nodes keep to the CIS benchmark"),
+            yaml: r#"
+every: 1d
+from: { file: { path: "scans/kube-bench/{host}.json" } }
+format: kube_bench
+# Reports do not name their cluster. Name yours.
+fields: { cluster: main }
+"#,
+        }],
+    },
+    Source {
+        word: "kyverno",
+        group: Group::Scanner,
+        title: "Kyverno",
+        needs: "kubectl, and a kubeconfig that may get and list policyreports and clusterpolicyreports of wgpolicyk8s.io",
+        collectors: &[Collector {
+            name: "kyverno",
+            format: "policy_report",
+            passes: true,
+            control: Some("Workloads pass Kyverno's policies"),
+            yaml: r#"
+every: 1h
+from: { command: { argv: [kubectl, get, "policyreports,clusterpolicyreports", -A, -o, json], env: [KUBECONFIG] } }
+format: policy_report
+# Reports do not name their cluster. Name yours.
+fields: { cluster: main }
+"#,
+        }],
+    },
+    Source {
+        word: "gatekeeper",
+        group: Group::Scanner,
+        title: "Gatekeeper",
+        needs: "kubectl, and a kubeconfig that may get and list all kinds of constraints.gatekeeper.sh",
+        collectors: &[Collector {
+            name: "gatekeeper",
+            format: "gatekeeper",
+            passes: false,
+            control: Some("Gatekeeper's audit finds nothing"),
+            yaml: r#"
+every: 1h
+# It lists violations only: an inventory of what there is would make a ratio of it (docs/definitions.md, population).
+from: { command: { argv: [kubectl, get, constraints, -o, json], env: [KUBECONFIG] } }
+format: gatekeeper
+fields: { cluster: main }
+"#,
+        }],
+    },
+    Source {
+        word: "inspec",
+        group: Group::Scanner,
+        title: "InSpec",
+        needs: "to read the files that inspec exec --reporter json leaves",
+        collectors: &[Collector {
+            name: "inspec",
+            format: "inspec",
+            passes: true,
+            control: Some("Hosts pass their InSpec profiles"),
+            yaml: r#"
+every: 1d
+from: { file: { path: "scans/inspec/{host}.json" } }
+format: inspec
+scope: "{environment}"
+fields: { environment: production }
+"#,
+        }],
+    },
+    Source {
+        word: "own",
+        group: Group::Scanner,
+        title: "A scanner of your own",
+        needs: "to run it; it prints native findings, one JSON object a line",
+        collectors: &[Collector {
+            name: "own-scanner",
+            format: "native",
+            passes: true,
+            control: Some("Our own checks pass"),
+            yaml: r#"
+every: 6h
+# docs/sources/native.md has the format; docs/adding-a-scanner.md reads one that prints something else.
+from: { command: { argv: [./check.sh] } }
+format: native
+"#,
+        }],
+    },
+];
