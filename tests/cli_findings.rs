@@ -183,8 +183,8 @@ fn the_manual_of_adding_a_scanner_shows_what_is_printed() {
         let written = std::fs::read_to_string(here(mapping)).expect("a mapping");
         assert!(manual.contains(written.trim()), "docs/adding-a-scanner.md has another mapping than {mapping}");
     }
-    std::fs::copy(fixture("ocsf/one_fail.json"), dir.path().join("prowler.ocsf.json")).expect("a copy");
-    let out = printed(&["findings", "--explain", "--record", "1", "prowler.ocsf.json"]);
+    std::fs::copy(fixture("wiz/CONSTRUCTED.configurationFindings.page1.json"), dir.path().join("wiz.json")).expect("a copy");
+    let out = printed(&["findings", "--explain", "--record", "2", "wiz.json"]);
     assert!(manual.contains(&out), "docs/adding-a-scanner.md does not show\n{out}");
 }
 
@@ -226,7 +226,8 @@ fn explaining_tells_what_no_list_has_and_what_gave_nothing() {
 #[test]
 fn a_collector_can_be_tried_out_as_it_is_configured() {
     let dir = tempfile::tempdir().expect("a directory");
-    let whole = std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/adding_a_scanner/whole.yaml")).expect("a mapping");
+    let whole =
+        std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/adding_a_scanner/whole.yaml")).expect("a mapping");
     let indented: String = whole.lines().map(|l| format!("        {l}\n")).collect();
     let config = format!(
         "definitions: [defs]\ncollectors:\n  - name: lantern\n    every: 1h\n    from: {{ file: {{ path: x.json }} }}\n    scope: \"{{account}}\"\n    format:\n      jsonpath:\n{indented}"

@@ -922,6 +922,11 @@ impl Mapping {
                 let meaning = self.results.iter().find(|(w, _)| w == word.as_ref());
                 gave += &meaning.map_or(" → in none of the lists".to_owned(), |(_, r)| format!(" → {r}"));
             }
+            if Some(n) == self.severity
+                && let Ok(Some(text)) = get(n)
+            {
+                gave += &Severity::lenient(&text).map_or(" → no severity that is known".to_owned(), |s| format!(" → {s}"));
+            }
             notes.rows.push(Explained { field: e.field.clone(), expression: e.source.clone(), gave });
         }
         notes.became = match self.finding(get, None) {

@@ -16,7 +16,7 @@ const NODES: usize = 20_000;
 /// Shortest value worth looking for: a `0` stands everywhere.
 const SHORTEST: usize = 2;
 /// Longest value shown.
-const SHOWN: usize = 100;
+const SHOWN: usize = 60;
 
 /// What a mapping gave.
 pub(super) fn mapping(out: &mut impl Write, name: &str, e: &Explanation, scope: Option<&ScopeTemplate>) -> io::Result<()> {
@@ -72,7 +72,7 @@ fn table(out: &mut impl Write, rows: &[[&str; 3]]) -> io::Result<()> {
     let widest = |i: usize| rows.iter().map(|r| r[i].chars().count()).max().unwrap_or(0);
     let (a, b) = (widest(0), widest(1));
     for [first, second, third] in rows {
-        writeln!(out, "  {first:a$}  {second:b$}  {third}")?;
+        writeln!(out, "{}", format!("  {first:a$}  {second:b$}  {third}").trim_end())?;
     }
     Ok(())
 }
