@@ -5,7 +5,9 @@ use crate::collectors::Reach;
 use crate::collectors::session::Options;
 use crate::config::{self, Checked, CollectorConfig, Config, Definitions, ProblemSeverity};
 use crate::domain::Span;
+use crate::ledger;
 use anyhow::Context as _;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,7 +20,7 @@ pub(crate) struct Args {
     /// The configuration; default: bornright.yaml in the working directory, unless DEFINITIONS are given
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Also print the predicted series and calls to sources
+    /// Also print the predicted series and calls to sources, and how alerts were bent to the scans
     #[arg(long)]
     pub(crate) plan: bool,
     /// How to print
@@ -50,11 +52,16 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         (None, false) => None,
     };
-    let checked = config::check(path, &args.definitions);
+    // What the ledger has counted says what one resource costs. Whether the ledger is sound is another command's question.
+    let population = |ledger: &ledger::Config| match ledger {
+        ledger::Config::Sqlite { path } if path.exists() => ledger::Reader::open(ledger).and_then(|r| r.populations()).unwrap_or_default(),
+        ledger::Config::Sqlite { .. } | ledger::Config::Memory => Vec::new(),
+    };
+    let checked = config::check_with(path, &args.definitions, &population);
     let mut out = std::io::stdout().lock();
     let plan = checked.config.as_ref().filter(|_| args.plan).map(|c| Plan::of(c, &checked.definitions));
     match args.output {
-        Output::Text => text(&mut out, &checked, plan.as_ref()),
+        Output::Text => text(&mut out, &checked, plan.as_ref(), args.plan),
         Output::Json => json(&mut out, &checked, plan.as_ref()),
     }
     .context("stdout")?;
@@ -78,9 +85,15 @@ fn sound(checked: &Checked) -> bool {
     !checked.problems.fatal() && checked.definitions.invalid_waivers.is_empty()
 }
 
-fn text(out: &mut impl Write, checked: &Checked, plan: Option<&Plan>) -> std::io::Result<()> {
+fn text(out: &mut impl Write, checked: &Checked, plan: Option<&Plan>, notes: bool) -> std::io::Result<()> {
     if !checked.problems.problems.is_empty() {
         writeln!(out, "{}\n", checked.problems)?;
+    }
+    if notes && !checked.notes.is_empty() {
+        for note in &checked.notes {
+            writeln!(out, "{note}")?;
+        }
+        writeln!(out)?;
     }
     let d = &checked.definitions;
     let mut parts = Vec::new();
@@ -101,31 +114,45 @@ fn text(out: &mut impl Write, checked: &Checked, plan: Option<&Plan>) -> std::io
         (0, w) => writeln!(out, "{}", counted(w, "warning"))?,
         (e, w) => writeln!(out, "{}, {}", counted(e, "error"), counted(w, "warning"))?,
     }
+    if !notes && !checked.notes.is_empty() {
+        writeln!(out, "{} on alerts ({}); `--plan` prints them", counted(checked.notes.len(), "note"), codes(checked))?;
+    }
     match plan {
         Some(plan) => plan.text(out),
         None => Ok(()),
     }
 }
 
+/// `SLO101 × 3, SLO102`.
+fn codes(checked: &Checked) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for note in &checked.notes {
+        *counts.entry(note.code.unwrap_or("without code")).or_default() += 1;
+    }
+    let parts: Vec<String> = counts.into_iter().map(|(code, n)| if n == 1 { code.to_owned() } else { format!("{code} × {n}") }).collect();
+    parts.join(", ")
+}
+
 fn json(out: &mut impl Write, checked: &Checked, plan: Option<&Plan>) -> std::io::Result<()> {
-    let problems: Vec<serde_json::Value> = checked
-        .problems
-        .problems
-        .iter()
-        .map(|p| {
-            serde_json::json!({
-                "severity": p.severity.word(), "code": p.code, "path": p.path,
-                "line": (p.line > 0).then_some(p.line), "column": (p.line > 0).then_some(p.column),
-                "message": p.message, "help": p.help,
+    let list = |problems: &[config::ConfigProblem]| -> Vec<serde_json::Value> {
+        problems
+            .iter()
+            .map(|p| {
+                serde_json::json!({
+                    "severity": p.severity.word(), "code": p.code, "path": p.path,
+                    "line": (p.line > 0).then_some(p.line), "column": (p.line > 0).then_some(p.column),
+                    "message": p.message, "help": p.help,
+                })
             })
-        })
-        .collect();
+            .collect()
+    };
     let d = &checked.definitions;
     let mut whole = serde_json::json!({
         "ok": sound(checked) && !checked.unreadable,
         "errors": checked.problems.count(ProblemSeverity::Error),
         "warnings": checked.problems.count(ProblemSeverity::Warning),
-        "problems": problems,
+        "problems": list(&checked.problems.problems),
+        "notes": list(&checked.notes),
         "collectors": checked.config.as_ref().map(|c| c.collectors.len()),
         "sets": d.sets.len(), "controls": d.controls().count(), "slos": d.slos.len(),
         "waivers": d.waivers.len(), "invalid_waivers": d.invalid_waivers.len(),

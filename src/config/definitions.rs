@@ -640,6 +640,16 @@ fn across(out: &mut Read) {
             }
             continue;
         }
+        if slo.sli == Sli::RemediationLatency && controls.iter().all(|c| c.fix_within.is_none() || !slo.controls.covers(c)) {
+            push(
+                ProblemSeverity::Error,
+                None,
+                path,
+                *at,
+                format!("SLO `{id}` counts deadlines, and none of its controls has one"),
+                Some("give its controls `fix_within`".to_owned()),
+            );
+        }
         if slo.unknown == Policy::Exclude
             && matches!(slo.sli, Sli::ResourceTime | Sli::TimeSlice { .. })
             && !out.definitions.slos.iter().any(|o| charges(o, slo, &controls))

@@ -158,6 +158,35 @@ impl Report {
     }
 }
 
+/// One document may bring many SLOs (defaults, `for_each`), each with the same thing to say at the same place: the first
+/// is kept, and says how many more there are.
+pub(super) fn gather(problems: Vec<ConfigProblem>) -> Vec<ConfigProblem> {
+    let mut out: Vec<(ConfigProblem, usize)> = Vec::new();
+    for p in problems {
+        let same = |q: &ConfigProblem| {
+            p.message.starts_with("SLO `")
+                && (p.code, p.severity, &p.path, p.line, p.column) == (q.code, q.severity, &q.path, q.line, q.column)
+        };
+        // Two problems of one SLO differ in more than names; those stay apart.
+        let shape = |m: &str| m.split('`').step_by(2).collect::<String>();
+        if out.iter().any(|(q, _)| *q == p) {
+            continue;
+        }
+        match out.iter_mut().find(|(q, _)| same(q) && (shape(&q.message) == shape(&p.message))) {
+            Some((_, more)) if p.line > 0 => *more += 1,
+            _ => out.push((p, 0)),
+        }
+    }
+    out.into_iter()
+        .map(|(mut p, more)| {
+            if more > 0 {
+                p.message = format!("{} (and {more} more SLOs of this document)", p.message);
+            }
+            p
+        })
+        .collect()
+}
+
 /// The word among `known` that `found` was probably meant to be.
 pub fn nearest<'k>(found: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     let lower = found.to_lowercase().replace('-', "_");

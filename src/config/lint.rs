@@ -1,11 +1,12 @@
 //! What only shows when configuration and definitions are seen together: checks that nothing can satisfy, ages and
-//! deadlines shorter than the scans allow (slo.md section 5, SLO106, SLO112).
+//! deadlines shorter than the scans allow, and the lints of objectives (slo.md sections 5.3 and 6).
 
 use super::definitions::{Places as DefinitionPlaces, violations_only};
 use super::errors::{ConfigProblem, Place, ProblemSeverity, nearest};
-use super::{CollectorConfig, Config, Definitions};
+use super::{CollectorConfig, Config, Definitions, SCAN_INTERVAL, ScanFrom};
 use crate::domain::{CheckSelector, Control, Span};
 use crate::formats::FormatSpec;
+use crate::slo::{Code, Level, Lint, Sli, Slo, Weights, small};
 use std::collections::BTreeSet;
 
 /// Lints `definitions` against `config`.
@@ -17,7 +18,6 @@ pub(super) fn lint(config: &Config, definitions: &Definitions, places: &Definiti
         times(config, control, places, &mut out);
         counts_only_here(config, control, places, &mut out);
     }
-    periods(config, definitions, places, &mut out);
     out
 }
 
@@ -44,7 +44,7 @@ fn problem(
     help: String,
 ) {
     let (path, at) = place.cloned().unwrap_or_default();
-    out.push(ConfigProblem { severity, code, path, line: at.line, column: at.column, message, help: Some(help) });
+    out.push(ConfigProblem { severity, code, path, line: at.line, column: at.column, message, help: Some(help).filter(|h| !h.is_empty()) });
 }
 
 fn unknown_collectors(config: &Config, definitions: &Definitions, places: &DefinitionPlaces, out: &mut Vec<ConfigProblem>) {
@@ -157,23 +157,143 @@ fn counts_only_here(config: &Config, control: &Control, places: &DefinitionPlace
     }
 }
 
-fn periods(config: &Config, definitions: &Definitions, places: &DefinitionPlaces, out: &mut Vec<ConfigProblem>) {
+pub(super) fn scan_interval<'c>(
+    slo: &Slo,
+    definitions: &Definitions,
+    collectors: &'c [CollectorConfig],
+    members: bool,
+) -> Option<(Span, ScanFrom<'c>)> {
+    if let Some(said) = slo.scan_interval {
+        return Some((said, ScanFrom::Slo));
+    }
+    if let Some(composite) = slo.composite.as_ref().filter(|_| members) {
+        let member = |id: &str| definitions.slos.iter().find(|s| s.id() == id);
+        let spans = composite.members.iter().filter_map(|m| Some(scan_interval(member(&m.slo)?, definitions, collectors, false)?.0));
+        return spans.max().map(|s| (s, ScanFrom::Members));
+    }
+    let covered: Vec<&Control> = definitions.controls().filter(|c| slo.controls.covers(c)).collect();
+    let feeding = collectors.iter().filter(|k| covered.iter().any(|c| c.checks.iter().any(|check| can_satisfy(k, check))));
+    feeding.max_by_key(|k| k.every).map(|k| (k.every, ScanFrom::Collector(&k.name)))
+}
+
+/// The lints of each objective (slo.md sections 5.3 and 6): problems, and notes on how its alerts were bent to the scans.
+pub(super) fn objectives(
+    config: Option<&Config>,
+    counted: &[(String, String, u64)],
+    definitions: &Definitions,
+    places: &DefinitionPlaces,
+) -> (Vec<ConfigProblem>, Vec<ConfigProblem>) {
+    let (mut out, mut notes) = (Vec::new(), Vec::new());
+    let prometheus = config.map(|c| c.prometheus).unwrap_or_default();
+    let collectors = config.map_or(&[][..], |c| &c.collectors);
     for slo in &definitions.slos {
-        let id = format!("{}-{}", slo.service, slo.name);
-        let covered = definitions.controls().filter(|c| slo.controls.covers(c));
-        let slowest: Option<(&CollectorConfig, Span)> =
-            covered.flat_map(|c| sources(config, c)).map(|c| (c, c.every)).max_by_key(|(_, every)| *every);
-        if let Some((collector, every)) = slowest
+        let id = slo.id();
+        let place = places.slos.get(&id);
+        let known = scan_interval(slo, definitions, collectors, true);
+        let interval = known.map_or(SCAN_INTERVAL, |(t, _)| t);
+        let mut push = |lint: Lint| {
+            let severity = match lint.level {
+                Level::Error => ProblemSeverity::Error,
+                Level::Warning => ProblemSeverity::Warning,
+                Level::Info => ProblemSeverity::Info,
+            };
+            let to = if lint.level == Level::Info { &mut notes } else { &mut out };
+            problem(to, severity, Some(lint.code.word()), place, format!("SLO `{id}`: {}", lint.message), lint.help);
+        };
+        if let Some((every, from)) = known
             && slo.period < every.times(4)
         {
-            problem(
-                out,
-                ProblemSeverity::Error,
-                Some("SLO106"),
-                places.slos.get(&id),
-                format!("the period of SLO `{id}` is {}, and collector `{}` runs every {every}", slo.period, collector.name),
-                format!("a period needs at least four scans: {} or longer, or scan more often", every.times(4)),
-            );
+            let who = match from {
+                ScanFrom::Slo => "its scans come".to_owned(),
+                ScanFrom::Collector(name) => format!("collector `{name}` runs"),
+                ScanFrom::Members => "its slowest member is scanned".to_owned(),
+            };
+            push(Lint {
+                code: Code::ShortPeriod,
+                level: Level::Error,
+                message: format!("its period is {}, and {who} every {every}", slo.period),
+                help: format!("a period needs at least four scans: {} or longer, or scan more often", every.times(4)),
+            });
         }
+        for lint in slo.tiers(interval, prometheus.scrape_interval).notes {
+            // Without a word on how often scans come there is nothing to tell about what was bent to them.
+            if known.is_some() || lint.level != Level::Info {
+                push(lint);
+            }
+        }
+        if let Some(retention) = prometheus.retention.filter(|r| *r < slo.period && !prometheus.period_from_exporter) {
+            push(Lint {
+                code: Code::Retention,
+                level: Level::Error,
+                message: format!("its period is {}, and Prometheus keeps {retention}", slo.period),
+                help: format!(
+                    "let Prometheus keep at least {} (`--storage.tsdb.retention.time`), or say `prometheus: {{ period_source: exporter }}`",
+                    slo.period
+                ),
+            });
+        }
+        if let Some(n) = population(slo, definitions, counted) {
+            quantum(slo, n, interval, &mut push);
+        }
+        first_failure(slo, &mut push);
     }
+    (out, notes)
+}
+
+/// How many resources an SLO covers: what it says itself, else what the ledger has counted. `None` if neither knows, or
+/// if it does not count resources alike.
+fn population(slo: &Slo, definitions: &Definitions, counted: &[(String, String, u64)]) -> Option<u64> {
+    if slo.composite.is_some() || !matches!(slo.sli, Sli::ResourceTime | Sli::Coverage) || slo.weights != Weights::Equal {
+        return None;
+    }
+    if slo.expected_resources.is_some() {
+        return slo.expected_resources;
+    }
+    let covered: BTreeSet<&str> = definitions.controls().filter(|c| slo.controls.covers(c)).map(|c| c.id.as_str()).collect();
+    let n = counted.iter().filter(|(c, s, _)| covered.contains(c.as_str()) && slo.covers_scope(s)).map(|(_, _, n)| n).sum();
+    (n > 0).then_some(n)
+}
+
+/// SLO107: what one resource costs that fails for one scan.
+fn quantum(slo: &Slo, n: u64, interval: Span, push: &mut impl FnMut(Lint)) {
+    let q = small::quantum(n, slo.objective, slo.period, interval);
+    if q <= small::LARGEST_QUANTUM {
+        return;
+    }
+    let sensible = match small::largest_objective(n, slo.period, interval) {
+        Some(t) => format!("the largest sensible objective is {} %; or ", (t * 1e4).floor() / 100.0),
+        None => String::new(),
+    };
+    push(Lint {
+        code: Code::Quantum,
+        level: Level::Warning,
+        message: format!(
+            "one resource that fails for one scan ({interval}) uses {} % of the budget, which is that of {n} resource{}",
+            (q * 1000.0).round() / 10.0,
+            if n == 1 { "" } else { "s" },
+        ),
+        help: format!(
+            "{sensible}pool scopes or controls, lengthen the period, scan more often, count fixes (`sli: remediation_latency`), or page only on several (`min_bad_resources`)"
+        ),
+    });
+}
+
+/// SLO113: with few events a period, the first bad one is one too many.
+fn first_failure(slo: &Slo, push: &mut impl FnMut(Lint)) {
+    let events = match slo.sli {
+        Sli::TimeSlice { slice, .. } => Some(slo.period.0 / slice.0.max(1)),
+        Sli::RemediationLatency | Sli::Gate { .. } => slo.expected_events,
+        Sli::ResourceTime | Sli::EvidenceFreshness | Sli::Coverage => None,
+    };
+    #[expect(clippy::cast_precision_loss, reason = "events of a period are far below 2^53")]
+    let Some(events) = events.map(|n| n as f64).filter(|n| n * slo.budget() < 1.0) else { return };
+    if slo.composite.is_some() {
+        return;
+    }
+    push(Lint {
+        code: Code::FirstFailure,
+        level: Level::Warning,
+        message: format!("of about {events} events in a period the budget allows less than one bad one: the first uses it up"),
+        help: "lower the objective, lengthen the period, or alert on each event".to_owned(),
+    });
 }

@@ -44,8 +44,29 @@ pub struct Config {
     pub scope: ScopeTemplate,
     /// Largest number of (control, scope) pairs that are shown apart.
     pub series_limit: usize,
+    /// What is known of the Prometheus that scrapes us.
+    pub prometheus: Prometheus,
     /// The collectors.
     pub collectors: Vec<CollectorConfig>,
+}
+
+/// What an operator says of the Prometheus that scrapes us: alerts and lints follow from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prometheus {
+    /// How long it keeps samples, if that was said.
+    pub retention: Option<Span>,
+    /// How often it scrapes us.
+    pub scrape_interval: Span,
+    /// How often it evaluates rules.
+    pub rule_interval: Span,
+    /// Take the ratio over the period from the exporter's own gauge, which needs no retention.
+    pub period_from_exporter: bool,
+}
+
+impl Default for Prometheus {
+    fn default() -> Prometheus {
+        Prometheus { retention: None, scrape_interval: Span::MINUTE, rule_interval: Span::MINUTE, period_from_exporter: false }
+    }
 }
 
 /// One collector, validated.
@@ -150,6 +171,8 @@ pub struct Checked {
     pub definitions: Definitions,
     /// Every problem: of the configuration, of the definitions, and of the two together.
     pub problems: ConfigErrors,
+    /// What is worth knowing and needs nobody to act: how alerts were bent to the scans (SLO101 to SLO103).
+    pub notes: Vec<ConfigProblem>,
     /// A named file that could not be read at all: nothing can be said about it.
     pub unreadable: bool,
 }
@@ -157,6 +180,15 @@ pub struct Checked {
 /// Validates a configuration (if one is given) and definitions: those given, else those that the configuration names.
 /// Goes on wherever it can, so that all problems come at once.
 pub fn check(config: Option<&Path>, definitions: &[PathBuf]) -> Checked {
+    check_with(config, definitions, &|_| Vec::new())
+}
+
+/// Resources in scope as somebody counted them: (control, scope, how many).
+pub type Population = Vec<(String, String, u64)>;
+
+/// Like [`check`], with what is known of the population: `population` is asked with the ledger that the configuration
+/// names.
+pub fn check_with(config: Option<&Path>, definitions: &[PathBuf], population: &dyn Fn(&crate::ledger::Config) -> Population) -> Checked {
     let mut problems = Vec::new();
     let mut unreadable = false;
     let mut paths = definitions.to_vec();
@@ -186,8 +218,13 @@ pub fn check(config: Option<&Path>, definitions: &[PathBuf]) -> Checked {
     {
         problems.extend(lint::lint(config, &read.definitions, &read.places));
     }
+    let counted = meant.as_ref().map_or_else(Vec::new, |c| population(&c.ledger));
+    let (found, mut notes) = lint::objectives(meant.as_ref(), &counted, &read.definitions, &read.places);
+    problems.extend(found);
     sort(&mut problems, config, &docs);
-    Checked { config: meant, definitions: read.definitions, problems: ConfigErrors { problems }, unreadable }
+    sort(&mut notes, config, &docs);
+    problems = errors::gather(problems);
+    Checked { config: meant, definitions: read.definitions, problems: ConfigErrors { problems }, notes: errors::gather(notes), unreadable }
 }
 
 /// The configuration first, then definitions in the order read; in each by place.
@@ -202,6 +239,26 @@ fn sort(problems: &mut [ConfigProblem], config: Option<&Path>, docs: &[(String, 
 /// Whether a finding of `collector` can ever be evidence for `control`.
 pub fn feeds(collector: &CollectorConfig, control: &Control) -> bool {
     control.checks.iter().any(|check| lint::can_satisfy(collector, check))
+}
+
+/// The scan interval T of an SLO, and where it is from: what the SLO says, else the slowest collector that can feed its
+/// controls, else (for composites) the slowest of its members. `None` if nothing says it; [`SCAN_INTERVAL`] is then assumed.
+pub fn scan_interval<'c>(slo: &Slo, definitions: &Definitions, collectors: &'c [CollectorConfig]) -> Option<(Span, ScanFrom<'c>)> {
+    lint::scan_interval(slo, definitions, collectors, true)
+}
+
+/// The scan interval of an SLO for which nothing says one.
+pub const SCAN_INTERVAL: Span = Span::DAY;
+
+/// Where a scan interval is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScanFrom<'c> {
+    /// The SLO says it.
+    Slo,
+    /// The slowest collector that can feed its controls.
+    Collector(&'c str),
+    /// The slowest member of a composite.
+    Members,
 }
 
 /// Larger files are no configuration.
@@ -337,6 +394,7 @@ mod tests {
             &[
                 operator::KEYS,
                 operator::COLLECTOR_KEYS,
+                operator::PROMETHEUS_KEYS,
                 reach::FILE_KEYS,
                 reach::HTTP_KEYS,
                 reach::COMMAND_KEYS,

@@ -4,7 +4,7 @@ use super::definitions::format_suggestion;
 use super::errors::{ConfigProblem, Place, ProblemSeverity, Report, nearest, suggestion};
 use super::reach::{self, Base};
 use super::yaml::{At, Entry, Node, Table, Value, documents, excerpt};
-use super::{CollectorConfig, Config, digest};
+use super::{CollectorConfig, Config, Prometheus, digest};
 use crate::collectors::Reach;
 use crate::domain::{ScopeTemplate, Span};
 use crate::formats::{Format, FormatSpec};
@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 
 pub(super) const COLLECTOR_KEYS: &[&str] =
     &["name", "every", "max_age", "new_resource_grace", "timeout", "trust_suppressions", "from", "format", "scope", "fields"];
-pub(super) const KEYS: &[&str] = &["listen", "ledger", "definitions", "scope", "series_limit", "collectors"];
+pub(super) const KEYS: &[&str] = &["listen", "ledger", "definitions", "scope", "series_limit", "prometheus", "collectors"];
+pub(super) const PROMETHEUS_KEYS: &[&str] = &["retention", "scrape_interval", "rule_interval", "period_source"];
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9876);
 /// Whatever owns resources in the formats we read, the widest owner first.
 const SCOPE: &str = "{account|subscription|project|cluster|repository|host}";
@@ -103,6 +104,7 @@ fn whole(path: &Path, text: &str, report: &Report, found: &mut Vec<PathBuf>) -> 
     }
     let scope = scope(&t).or_else(|| ScopeTemplate::parse(SCOPE).ok());
     let series_limit = t.whole("series_limit", 1..=1_000_000).map_or(SERIES_LIMIT, |n| n.value);
+    let prometheus = t.node("prometheus").and_then(|n| prometheus(n, report)).unwrap_or_default();
     if t.node("collectors").is_none() {
         t.missing("collectors", "say where findings come from: `collectors: [{ name: …, every: …, from: …, format: … }]`");
     }
@@ -122,8 +124,41 @@ fn whole(path: &Path, text: &str, report: &Report, found: &mut Vec<PathBuf>) -> 
         definitions: found.clone(),
         scope: scope?,
         series_limit: usize::try_from(series_limit).unwrap_or(usize::MAX),
+        prometheus,
         collectors,
     })
+}
+
+/// How long rules may be apart: Prometheus forgets a series that had no sample for five minutes (SLO110).
+const STALE: Span = Span(5 * Span::MINUTE.0);
+
+fn prometheus(node: &Node, report: &Report) -> Option<Prometheus> {
+    let t = Table::open(node, "`prometheus`", PROMETHEUS_KEYS, report, |_| None)?;
+    let mut out = Prometheus::default();
+    out.retention = t.span("retention", Span::HOUR).map(|s| s.value);
+    if let Some(s) = t.span("scrape_interval", Span::SECOND) {
+        out.scrape_interval = s.value;
+    }
+    if let Some(s) = t.span("rule_interval", Span::SECOND) {
+        out.rule_interval = s.value;
+        if s.value >= STALE {
+            report.push(
+                ProblemSeverity::Error,
+                Some("SLO110"),
+                s.at,
+                format!("`rule_interval` is {}: recorded series go stale between evaluations", s.value),
+                Some("Prometheus looks back five minutes: let it be at most 4m, usually 1m".to_owned()),
+            );
+        }
+    }
+    out.period_from_exporter = t
+        .word("period_source", &["promql", "exporter"], |w| match w {
+            "promql" => Some(false),
+            "exporter" => Some(true),
+            _ => None,
+        })
+        .is_some_and(|w| w.value);
+    Some(out)
 }
 
 fn listen(t: &Table<'_, '_>) -> SocketAddr {

@@ -15,6 +15,7 @@ pub fn shipped() -> &'static [(&'static str, &'static str)] {
         "debian-host-hardening.yaml",
         "kubernetes-pod-security.yaml",
         "repository-pipeline.yaml",
+        "slo-defaults.yaml",
         "slos.yaml",
     ]
 }

@@ -201,6 +201,21 @@ impl Reader {
         })
     }
 
+    /// How many resources each (control, scope) had in its population when last counted.
+    ///
+    /// # Errors
+    /// The store failed.
+    pub fn populations(&self) -> Result<Vec<(String, String, u64)>, LedgerError> {
+        self.ask(|db| {
+            db.prepare_cached(
+                "SELECT c.name, s.name, k.compliant + k.non_compliant + k.unknown + k.waived FROM counters k \
+                 JOIN controls c ON c.id = k.control JOIN scopes s ON s.id = k.scope ORDER BY c.name, s.name",
+            )?
+            .query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get::<_, i64>(2)?.unsigned_abs())))?
+            .collect()
+        })
+    }
+
     /// The newest changes of all, newest first.
     ///
     /// # Errors

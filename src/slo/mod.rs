@@ -20,6 +20,10 @@ pub mod expand;
 
 pub mod lint;
 
+pub mod small;
+
+pub mod calendar;
+
 pub use budget::{Budget, Objectives};
 pub use expand::expand;
 pub use forecast::Step;

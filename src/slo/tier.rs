@@ -4,9 +4,9 @@
 //! window ends the alert soon after the scan that shows the fix. What must change with slow scans is the *long* window,
 //! whose factor says how much of the budget is gone.
 
-use super::Slo;
 use super::lint::{Code, Level, Lint};
 use super::window::{self, CatalogueTier, quotient};
+use super::{Sli, Slo};
 use crate::domain::Span;
 use crate::domain::finding::closed_words;
 use std::fmt;
@@ -72,7 +72,11 @@ impl Tiers {
 impl Slo {
     /// The alert tiers of this SLO, see [`tiers`]. `scan_interval` is used unless the SLO says its own.
     pub fn tiers(&self, scan_interval: Span, scrape_interval: Span) -> Tiers {
-        let scan_interval = self.scan_interval.unwrap_or(scan_interval);
+        // A slice is counted when it closes: with slices longer than the scan interval, they are what is waited for.
+        let scan_interval = match self.sli {
+            Sli::TimeSlice { slice, .. } => self.scan_interval.unwrap_or(scan_interval).max(slice),
+            _ => self.scan_interval.unwrap_or(scan_interval),
+        };
         tiers(self.objective, self.period, self.sli.held(), scan_interval, scrape_interval, self.rescan_on_demand)
     }
 }
@@ -115,12 +119,15 @@ pub fn tiers(objective: f64, period: Span, sli_held: bool, scan_interval: Span, 
                     Code::LongRaised,
                     Level::Info,
                     format!(
-                        "the long window of the {} over {} is raised to {}, its factor {} to {}",
+                        "the long window of the {} over {} is raised to {}, its factor {}",
                         was.urgency,
                         window::name(was.long),
                         window::name(long),
-                        rounded(was.factor),
-                        rounded(factor),
+                        if factor == was.factor {
+                            format!("stays {}", rounded(factor))
+                        } else {
+                            format!("falls from {} to {}", rounded(was.factor), rounded(factor))
+                        },
                     ),
                     format!("scans run every {scan_interval}: a shorter window would claim a share of the budget that it cannot know"),
                 );
