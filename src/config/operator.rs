@@ -134,8 +134,7 @@ const STALE: Span = Span(5 * Span::MINUTE.0);
 
 fn prometheus(node: &Node, report: &Report) -> Option<Prometheus> {
     let t = Table::open(node, "`prometheus`", PROMETHEUS_KEYS, report, |_| None)?;
-    let mut out = Prometheus::default();
-    out.retention = t.span("retention", Span::HOUR).map(|s| s.value);
+    let mut out = Prometheus { retention: t.span("retention", Span::HOUR).map(|s| s.value), ..Prometheus::default() };
     if let Some(s) = t.span("scrape_interval", Span::SECOND) {
         out.scrape_interval = s.value;
     }
