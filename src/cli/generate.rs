@@ -205,29 +205,22 @@ fn known_scopes(config: &ledger::Config) -> anyhow::Result<Vec<String>> {
 
 /// SLOs with `for_each: scope` become one for each scope; each gets its scan interval.
 fn objectives(definitions: &Definitions, collectors: &[CollectorConfig], scopes: &BTreeSet<String>) -> anyhow::Result<Vec<Objective>> {
-    let mut slos: Vec<Slo> = Vec::new();
+    // What is written literally is a scope, whether it was seen or not.
+    let written = definitions.slos.iter().filter(|s| s.for_each_scope).flat_map(|s| &s.scopes).filter(|s| !CheckSelector::is_glob(s));
+    let scopes: BTreeSet<&str> = scopes.iter().chain(written).map(String::as_str).collect();
+    let found = crate::slo::expand(&definitions.slos, scopes);
     let mut faults = Vec::new();
-    for slo in &definitions.slos {
-        if !slo.for_each_scope {
-            slos.push(slo.clone());
-            continue;
-        }
-        let literal = slo.scopes.iter().filter(|s| !CheckSelector::is_glob(s));
-        let found: BTreeSet<&String> = literal.chain(scopes.iter().filter(|s| slo.covers_scope(s))).collect();
-        if found.is_empty() {
-            faults.push(format!(
-                "SLO `{}` is made for each scope, and no scope that it covers is known\n  help: name them with `--scope NAME`, or give `--config FILE` once the exporter has run and its ledger knows them",
-                slo.id()
-            ));
-        }
-        slos.extend(found.into_iter().map(|scope| slo.for_scope(scope)));
+    for id in &found.empty {
+        faults.push(format!(
+            "SLO `{id}` is made for each scope, and no scope that it covers is known\n  help: name them with `--scope NAME`, or give `--config FILE` once the exporter has run and its ledger knows them"
+        ));
     }
-    let mut seen = BTreeSet::new();
-    for slo in &slos {
-        if !seen.insert(slo.id()) {
-            faults.push(format!("SLO `{}` is there twice once `for_each: scope` is expanded\n  help: rename one", slo.id()));
-        }
+    for (id, scope) in &found.clashes {
+        faults.push(format!(
+            "SLO `{id}` for scope `{scope}` would bear the id of another one\n  help: name the scopes apart, or leave one out of `scopes:`"
+        ));
     }
+    let slos = found.slos;
     if !faults.is_empty() {
         anyhow::bail!("{}", faults.join("\n"));
     }

@@ -258,6 +258,15 @@ impl Expr {
         Expr::Binary(Box::new(Binary { left: self, operator, matching: Some(matching), right: right.into() }))
     }
 
+    /// Whether it is made of numbers alone.
+    fn constant(&self) -> bool {
+        match self {
+            Expr::Number(_) => true,
+            Expr::Binary(b) => b.left.constant() && b.right.constant(),
+            _ => false,
+        }
+    }
+
     /// The expression on lines of at most [`WIDTH`] characters where that can be, for people who review it.
     pub fn pretty(&self) -> String {
         let mut out = String::new();
@@ -296,11 +305,15 @@ impl Expr {
             }
             Expr::Binary(b) => {
                 b.side(&b.left, true, out, indent);
-                _ = write!(out, "\n{:indent$}{}", "", b.operator.sign());
-                if let Some(matching) = &b.matching {
-                    _ = write!(out, " {matching}");
+                if b.matching.is_none() && b.right.constant() {
+                    _ = write!(out, " {} ", b.operator.sign());
+                } else {
+                    _ = write!(out, "\n{:indent$}{}", "", b.operator.sign());
+                    if let Some(matching) = &b.matching {
+                        _ = write!(out, " {matching}");
+                    }
+                    _ = write!(out, "\n{:indent$}", "");
                 }
-                _ = write!(out, "\n{:indent$}", "");
                 b.side(&b.right, false, out, indent);
             }
         }
@@ -333,10 +346,11 @@ impl Binary {
         match side {
             Expr::Binary(inner) => {
                 let (mine, its) = (self.operator.strength(), inner.operator.strength());
-                // The labels on which two sides are joined say more than precedence: whoever reads must not count.
-                its < mine
-                    || its == mine && !(left && self.operator.chains())
-                    || self.operator.strength() <= 2 && its <= 2 && self.operator != inner.operator
+                let needed = its < mine || its == mine && !(left && self.operator.chains());
+                // Whoever reads must not count: a comparison stands apart inside a set operation, as do two kinds of
+                // those in one another, and what is worked out apart from what it is compared with.
+                let sets = mine <= 2 && its <= 3 && self.operator != inner.operator;
+                needed || sets || mine == 3 && !left
             }
             _ => false,
         }
@@ -347,13 +361,12 @@ impl Binary {
             side.lay_out(out, indent);
             return;
         }
-        let line = side.to_string();
-        if indent + line.len() + 2 <= WIDTH {
-            _ = write!(out, "({line})");
+        let mut inner = String::new();
+        side.lay_out(&mut inner, indent + 2);
+        if inner.contains('\n') {
+            _ = write!(out, "(\n{:width$}{inner}\n{:indent$})", "", "", width = indent + 2);
         } else {
-            _ = write!(out, "(\n{:width$}", "", width = indent + 2);
-            side.lay_out(out, indent + 2);
-            _ = write!(out, "\n{:indent$})", "");
+            _ = write!(out, "({inner})");
         }
     }
 }
@@ -557,6 +570,8 @@ mod tests {
         assert_eq!(x("c").op(Op::Sub, sum.clone()).to_string(), "c - (a + b)");
         assert_eq!(sum.clone().op(Op::Sub, x("c")).to_string(), "a + b - c");
         assert_eq!(x("a").op(Op::Greater, number(0.0)).op(Op::Less, number(5.0)).to_string(), "(a > 0) < 5");
+        let threshold = number(14.4).op(Op::Mul, number(0.01));
+        assert_eq!(x("a").op(Op::Greater, threshold).op(Op::And, x("b")).to_string(), "(a > (14.4 * 0.01)) and b");
         assert_eq!(x("a").op(Op::Div, x("b").op(Op::Greater, number(0.0))).to_string(), "a / (b > 0)");
         assert_eq!(
             x("a").op(Op::And, x("b")).op(Op::Or, x("c").op_on(Op::Unless, on(&["i"]), x("d"))).to_string(),

@@ -199,17 +199,21 @@ fn scalar(text: &str) -> String {
     if plain(text) { text.to_owned() } else { format!("'{}'", text.replace('\'', "''")) }
 }
 
+/// `5m`, `1d12h`: digits and units by turns are no number to anybody.
+fn duration(text: &str) -> bool {
+    crate::domain::Span::parse(text).is_ok()
+}
+
 fn plain(text: &str) -> bool {
     // Words that some reader takes for a boolean or for nothing.
     const WORDS: [&str; 10] = ["true", "false", "yes", "no", "on", "off", "null", "y", "n", ""];
     // What begins so is never a number, and no sign of YAML's.
     let first = |c: char| c.is_ascii_alphabetic() || "/_$(".contains(c);
-    text.starts_with(first)
+    (text.starts_with(first) || duration(text))
         && !WORDS.contains(&text.to_ascii_lowercase().as_str())
         && !text.contains(": ")
         && !text.contains(" #")
         && !text.ends_with([':', ' '])
-        && !text.contains(['{', '}', '[', ']', '"', '\''])
         && text.chars().all(|c| !c.is_control())
 }
 
