@@ -182,6 +182,11 @@ pub(crate) async fn collect_once(config: &Config, definitions: &Definitions) -> 
     Ok((snapshot, now))
 }
 
+/// Runs one collector once and now, and judges nothing.
+pub(crate) async fn bring(collector: &config::CollectorConfig) -> Collected {
+    run::once(schedule(collector)).await
+}
+
 async fn collect_all(config: &Config, writer: &Writer) -> anyhow::Result<()> {
     let mut waiting = config.collectors.iter().filter(|c| !matches!(c.from, Reach::Push(_))).map(schedule).collect::<Vec<_>>().into_iter();
     let mut tasks: JoinSet<Collected> = JoinSet::new();

@@ -1,8 +1,9 @@
 //! What a format sees in documents: native NDJSON, a summary, or, for a mapping, what each expression gave.
 
-use super::{Output, complain};
-use crate::collectors::decode;
-use crate::config;
+use super::{Output, complain, in_runtime};
+use crate::app;
+use crate::collectors::{self, decode};
+use crate::config::{self, CollectorConfig};
 use crate::domain::{CheckResult, Finding, Lifecycle, Problem, ScopeTemplate};
 use crate::formats::jsonpath::{self, Mapping, RawMapping};
 use crate::formats::summary::Summary;
@@ -20,7 +21,7 @@ mod explain;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Exit status: 0 every document was read, 2 at least one could not be read at all.\nProblems go to stderr, at most 20 for a document."
+    after_help = "Exit status: 0 every document was read, 2 at least one could not be read at all, or a collector did not bring everything.\nProblems go to stderr, at most 20 for a document."
 )]
 pub(crate) struct Args {
     /// The documents' format; `auto` recognises each by its shape and says what it took it for
@@ -47,8 +48,9 @@ pub(crate) struct Args {
     /// Which record (of a mapping) or finding (of a format) to explain, from 1
     #[arg(long, value_name = "N", default_value_t = 1, requires = "explain", value_parser = clap::value_parser!(u64).range(1..))]
     record: u64,
-    /// Documents, plain or compressed with gzip or zstd; `-` is standard input; a directory is Cloud Custodian's output
-    #[arg(value_name = "PATH", required = true)]
+    /// Documents, plain or compressed with gzip or zstd; `-` is standard input; a directory is Cloud Custodian's output.
+    /// With `--collector` and no PATH the collector asks its source once, and nothing is judged or kept
+    #[arg(value_name = "PATH", required_unless_present = "collector")]
     paths: Vec<PathBuf>,
 }
 
@@ -60,53 +62,64 @@ fn formats_known() -> clap::builder::PossibleValuesParser {
 const SHOWN: u64 = 20;
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let (spec, scope) = spec(args)?;
+    let Reading { spec, scope, collector } = reading(args)?;
+    let brought = match collector.filter(|_| args.paths.is_empty()) {
+        Some(collector) => Some(in_runtime(async { Ok(app::bring(&collector).await) })?),
+        None => None,
+    };
     let mut out = Out { to: BufWriter::with_capacity(64 << 10, io::stdout().lock()), text: args.output == Output::Text, failed: None };
     let mut summary = Summary::new();
     let mut unreadable = false;
-    for path in &args.paths {
-        for document in documents(path) {
-            let Document { name, opened } = document;
-            let limits = Limits::default();
-            let ctx = Context { source: &name, limits, want_raw: false };
-            let mut input = match opened {
-                Ok(input) => input,
-                Err(error) => {
-                    unreadable = true;
-                    complain(&format!("{name}: {error}"));
-                    continue;
-                }
-            };
-            if args.explain {
-                let explained = match &spec {
-                    FormatSpec::JsonPath(mapping) => match jsonpath::explain(mapping, &mut input, &ctx, args.record) {
-                        Ok(explanation) => explain::mapping(&mut out.to, &name, &explanation, scope.as_ref()).map_err(Into::into),
-                        Err(error) => Err(anyhow::anyhow!("{error}")),
-                    },
-                    other => explain::format(&mut out.to, other, &mut input, &ctx, args.record, scope.as_ref()),
-                };
-                if let Err(error) = explained {
-                    if error.downcast_ref::<io::Error>().is_some() {
-                        return Err(error);
-                    }
-                    unreadable = true;
-                    complain(&format!("{error:#}"));
-                }
+    if let Some(brought) = &brought {
+        unreadable |= !brought.complete;
+        for problem in &brought.problems {
+            complain(&problem.to_string().replace('\n', " "));
+            summary.problem(problem.clone());
+        }
+    }
+    let named = args.paths.iter().flat_map(|path| documents(path));
+    let asked = brought.iter().flat_map(|b| b.documents.iter().map(held));
+    for document in named.chain(asked) {
+        let Document { name, opened } = document;
+        let limits = Limits::default();
+        let ctx = Context { source: &name, limits, want_raw: false };
+        let mut input = match opened {
+            Ok(input) => input,
+            Err(error) => {
+                unreadable = true;
+                complain(&format!("{name}: {error}"));
                 continue;
             }
-            let mut sink = Tee { summary: args.summary.then_some(&mut summary), out: &mut out, problems: 0 };
-            let result = formats::read(&spec, &mut input, &ctx, &mut sink);
-            if sink.problems > SHOWN {
-                complain(&format!("{name}: … and {} more problems", sink.problems - SHOWN));
-            }
-            if let Some(error) = out.failed.take() {
-                return Err(error.into());
-            }
-            if let Err(error) = result {
+        };
+        if args.explain {
+            let explained = match &spec {
+                FormatSpec::JsonPath(mapping) => match jsonpath::explain(mapping, &mut input, &ctx, args.record) {
+                    Ok(explanation) => explain::mapping(&mut out.to, &name, &explanation, scope.as_ref()).map_err(Into::into),
+                    Err(error) => Err(anyhow::anyhow!("{error}")),
+                },
+                other => explain::format(&mut out.to, other, &mut input, &ctx, args.record, scope.as_ref()),
+            };
+            if let Err(error) = explained {
+                if error.downcast_ref::<io::Error>().is_some() {
+                    return Err(error);
+                }
                 unreadable = true;
-                complain(&error.to_string());
-                summary.problem(error.into_problem());
+                complain(&format!("{error:#}"));
             }
+            continue;
+        }
+        let mut sink = Tee { summary: args.summary.then_some(&mut summary), out: &mut out, problems: 0 };
+        let result = formats::read(&spec, &mut input, &ctx, &mut sink);
+        if sink.problems > SHOWN {
+            complain(&format!("{name}: … and {} more problems", sink.problems - SHOWN));
+        }
+        if let Some(error) = out.failed.take() {
+            return Err(error.into());
+        }
+        if let Err(error) = result {
+            unreadable = true;
+            complain(&error.to_string());
+            summary.problem(error.into_problem());
         }
     }
     if args.summary {
@@ -116,15 +129,21 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(if unreadable { ExitCode::from(2) } else { ExitCode::SUCCESS })
 }
 
-/// How documents are read, and how their findings are placed.
-fn spec(args: &Args) -> anyhow::Result<(FormatSpec, Option<ScopeTemplate>)> {
+/// How documents are read, how their findings are placed, and who could bring them.
+struct Reading {
+    spec: FormatSpec,
+    scope: Option<ScopeTemplate>,
+    collector: Option<CollectorConfig>,
+}
+
+fn reading(args: &Args) -> anyhow::Result<Reading> {
     if let Some(name) = &args.collector {
         return collector(args.config.as_deref().unwrap_or(Path::new("bornright.yaml")), name);
     }
-    Ok((format_of(args)?, None))
+    Ok(Reading { spec: format_of(args)?, scope: None, collector: None })
 }
 
-fn collector(path: &Path, name: &str) -> anyhow::Result<(FormatSpec, Option<ScopeTemplate>)> {
+fn collector(path: &Path, name: &str) -> anyhow::Result<Reading> {
     let config = config::load(path).map_err(|errors| anyhow::anyhow!("{errors}"))?;
     let Some(found) = config.collectors.iter().find(|c| c.name == name) else {
         let names: Vec<&str> = config.collectors.iter().map(|c| c.name.as_str()).collect();
@@ -132,7 +151,17 @@ fn collector(path: &Path, name: &str) -> anyhow::Result<(FormatSpec, Option<Scop
             .map_or_else(|| format!("they are {}", names.join(", ")), |near| format!("did you mean `{near}`?"));
         anyhow::bail!("{}: no collector is called `{name}`\n  help: {help}", path.display());
     };
-    Ok((found.format.clone(), Some(found.scope.clone().unwrap_or_else(|| config.scope.clone()))))
+    let scope = Some(found.scope.clone().unwrap_or_else(|| config.scope.clone()));
+    Ok(Reading { spec: found.format.clone(), scope, collector: Some(found.clone()) })
+}
+
+/// A document that a collector brought; as long as the run is held, so is its file.
+fn held(document: &collectors::Document) -> Document {
+    if document.path.is_dir() {
+        return Document { name: document.name.clone(), opened: custodian(&document.path) };
+    }
+    let opened = decode::open_path(&document.path, Limits::default().document_bytes, decode::MAX_RATIO);
+    Document { name: document.name.clone(), opened: opened.map_err(|e| e.to_string()) }
 }
 
 fn format_of(args: &Args) -> anyhow::Result<FormatSpec> {

@@ -340,6 +340,38 @@ fn incidents_are_counted_and_are_no_ratio() {
 }
 
 #[test]
+fn what_a_source_says_can_be_looked_at_without_judging_it() {
+    let (source, _server) = sentinel();
+    let dir = tempfile::tempdir().unwrap();
+    source.set_up(dir.path(), super::ONCE);
+    let findings = |more: &[&str]| {
+        let mut args = vec!["--log-level", "trace", "findings", "--collector", "cloud"];
+        args.extend(more);
+        let out = super::bornright().current_dir(dir.path()).args(args).envs([("FAKE_SECRET", SECRET)]).output().unwrap();
+        let (stdout, stderr) = (String::from_utf8(out.stdout).unwrap(), String::from_utf8(out.stderr).unwrap());
+        source.assert_hidden(&stdout);
+        source.assert_hidden(&stderr);
+        (out.status.code(), stdout, stderr)
+    };
+    let (code, out, err) = findings(&[]);
+    assert_eq!(code, Some(0), "{err}");
+    let lines: Vec<Value> = out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    // Rows that came twice are shown twice: what the source says, as it says it.
+    assert!(lines.len() >= total(PAGES, SIZE), "{}", lines.len());
+    let closed = lines.iter().find(|l| l["fields"]["status"] == "Closed").unwrap();
+    assert!(closed["fields"]["seconds_to_close"].as_str().unwrap().parse::<u64>().unwrap() > 0, "{closed}");
+    assert!(!dir.path().join("data").exists(), "nothing is kept");
+    let (code, out, _) = findings(&["--summary"]);
+    assert_eq!((code, serde_json::from_str::<Value>(&out).unwrap()["resources"].as_u64()), (Some(0), Some(total(PAGES, SIZE) as u64)));
+
+    source.cloud.set(Mood::Forbidden);
+    let (code, out, err) = findings(&[]);
+    assert_eq!(code, Some(2));
+    assert!(out.lines().count() > 0 && err.contains("incidents of workspace ws-1: denied: answered 403"), "{err}");
+    assert_eq!(super::bornright().arg("findings").output().unwrap().status.code(), Some(2), "neither PATH nor collector");
+}
+
+#[test]
 fn alerts_of_open_incidents_come_too() {
     let (mut source, server) = sentinel();
     source.from = source.from.replacen("workspaces:", "alerts: true, workspaces:", 1);
