@@ -40,6 +40,82 @@ metadata: { name: strict }
 spec: { service: storage, controls: { set: storage }, objective: 95%, period: 30d, scan_interval: 5m, unknown: bad }
 ";
 
+/// One of every other kind, and of every way to weigh and to compose.
+const KINDS: &str = "\
+---
+apiVersion: bornright/v1
+kind: SLO
+metadata: { name: coverage }
+spec: { service: kinds, controls: { set: storage }, objective: 95%, period: 30d, scan_interval: 5m, sli: coverage }
+---
+apiVersion: bornright/v1
+kind: SLO
+metadata: { name: fresh }
+spec: { service: kinds, controls: { set: storage }, objective: 95%, period: 30d, scan_interval: 5m, sli: evidence_freshness }
+---
+apiVersion: bornright/v1
+kind: SLO
+metadata: { name: slices }
+spec:
+  service: kinds
+  controls: { ids: [bucket-private] }
+  objective: 95%
+  period: 30d
+  scan_interval: 5m
+  sli: { time_slice: { slice: 1h, threshold: 90% } }
+---
+apiVersion: bornright/v1
+kind: SLO
+metadata: { name: fixes }
+spec: { service: kinds, controls: { set: storage }, objective: 95%, period: 30d, scan_interval: 5m, sli: remediation_latency }
+---
+apiVersion: bornright/v1
+kind: SLO
+metadata: { name: severe }
+spec:
+  service: kinds
+  controls: { set: storage }
+  objective: 95%
+  period: 30d
+  scan_interval: 5m
+  unknown: bad
+  weights: { severity: { high: 3, low: 1 } }
+---
+apiVersion: bornright/v1
+kind: SLO
+metadata: { name: mean }
+spec: { service: kinds, controls: { set: storage }, objective: 95%, period: 30d, scan_interval: 5m, weights: controls }
+---
+apiVersion: bornright/v1
+kind: SLO
+metadata: { name: encrypted }
+spec: { service: storage, controls: { ids: [bucket-encrypted] }, objective: 95%, period: 30d, scan_interval: 5m }
+---
+apiVersion: bornright/v1
+kind: SLO
+metadata: { name: weighted }
+spec:
+  service: kinds
+  composite: { mode: weighted, members: [ { slo: storage-private, weight: 2 }, { slo: storage-encrypted, weight: 1 } ] }
+  objective: 95%
+  period: 30d
+---
+apiVersion: bornright/v1
+kind: SLO
+metadata: { name: worst }
+spec: { service: kinds, composite: { mode: worst, members: [storage-private, storage-encrypted] }, objective: 95%, period: 30d }
+---
+apiVersion: bornright/v1
+kind: SLO
+metadata: { name: pooled }
+spec: { service: kinds, composite: { mode: pooled, members: [storage-private, storage-encrypted] }, objective: 95%, period: 30d }
+---
+apiVersion: bornright/v1
+kind: SLO
+metadata: { name: joint }
+spec: { service: kinds, composite: { mode: joint, members: [storage-private, storage-encrypted] }, objective: 95%, period: 30d }
+";
+
 fn rfc(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).expect("a time of our days").to_string()
 }
@@ -47,8 +123,8 @@ fn rfc(seconds: i64) -> String {
 /// (at, complete, for each control and bucket whether it passes; `None`: not mentioned)
 type Scan = (i64, bool, Vec<(&'static str, usize, bool)>);
 
-fn lay_out(dir: &Path, scans: &[Scan]) {
-    write(dir, "d.yaml", DEFINITIONS);
+fn lay_out(dir: &Path, more: &str, scans: &[Scan]) {
+    write(dir, "d.yaml", &format!("{DEFINITIONS}{more}"));
     write(
         dir,
         "bornright.yaml",
@@ -191,6 +267,7 @@ fn a_real_prometheus_has_the_same_counters_and_ratios() {
     // A new scope at 9 h; silence from 14 h until evidence runs out at 32 h; back at 34 h.
     lay_out(
         dir.path(),
+        "",
         &[
             scan(0, true, &[], 0..20),
             scan(5, true, &[1, 2, 5], 0..18),
@@ -254,7 +331,7 @@ fn a_real_prometheus_has_the_same_counters_and_ratios() {
 #[test]
 fn promtool_takes_the_whole_page() {
     let dir = tempfile::tempdir().expect("a directory");
-    lay_out(dir.path(), &[(T0, true, vec![("bucket-private", 1, true)]), (T0 + HOUR, true, vec![("bucket-private", 1, false)])]);
+    lay_out(dir.path(), "", &[(T0, true, vec![("bucket-private", 1, true)]), (T0 + HOUR, true, vec![("bucket-private", 1, false)])]);
     let args = ["--output", "openmetrics", "--label", "job=compliance-exporter", "--label", "instance=x:1"];
     let prometheus = Prometheus::of(dir.path(), &replay(dir.path(), &args));
     let at = T0 + HOUR;
@@ -290,30 +367,117 @@ fn alerts_fire_in_the_same_minutes_as_in_prometheus() {
         findings.extend((0..beta).map(|b| private(20 + b, b >= beta_fails)));
         scans.push((T0 + minutes * MINUTE + seconds, true, findings));
     }
-    lay_out(dir.path(), &scans);
+    lay_out(dir.path(), "", &scans);
     let end = T0 + 52 * HOUR;
     let until = rfc(end);
     let openmetrics = replay(dir.path(), &["--output", "openmetrics", "--until", &until]);
     let prometheus = Prometheus::of(dir.path(), &only(&openmetrics, &["compliance_resource_seconds"]));
     let fired: Value = serde_json::from_str(&replay(dir.path(), &["--output", "alerts", "--until", &until])).expect("JSON");
-    let mut compared = 0;
-    for (id, controls, bad, total) in SLOS {
-        for (severity, tiers) in [("page", [("5m", "1h", "14.4"), ("30m", "6h", "6")]), ("ticket", [("2h", "1d", "3"), ("6h", "3d", "1")])]
-        {
-            let over = |window: &str, factor: &str| format!("(({}) > ({factor} * 0.05))", ratio(controls, bad, total, window));
-            let expr: Vec<String> = tiers.iter().map(|(s, l, f)| format!("({} and {})", over(s, f), over(l, f))).collect();
-            let theirs = prometheus.steps(&expr.join(" or "), T0, end);
-            let time = |v: &Value| v.as_str().map(|t| t.parse::<jiff::Timestamp>().expect("a time").as_second());
-            let mut ours = Vec::new();
-            for alert in fired.as_array().expect("a list").iter().filter(|a| a["slo"] == id && a["severity"] == severity) {
-                let from = time(&alert["from"]).expect("always there");
-                ours.extend((from..time(&alert["until"]).unwrap_or(end + 1)).step_by(60));
-            }
-            let odd = |a: &[i64], b: &[i64]| a.iter().filter(|t| !b.contains(t)).map(|t| rfc(*t)).collect::<Vec<_>>();
-            assert!(ours == theirs, "{id} {severity}: only ours {:?}, only Prometheus' {:?}", odd(&ours, &theirs), odd(&theirs, &ours));
-            assert!(!theirs.is_empty(), "{id} {severity} never fired: the case tells nothing");
-            compared += theirs.len();
-        }
-    }
+    let compared: usize = SLOS
+        .iter()
+        .map(|(id, controls, bad, total)| {
+            let page = [("5m", "1h", "14.4"), ("30m", "6h", "6")];
+            compare(&prometheus, &fired, id, [&page, &TICKETS], end, &|w| ratio(controls, bad, total, w))
+        })
+        .sum();
     assert!(compared > 300, "{compared} minutes");
+}
+
+/// (short, long, factor)
+type Tier = (&'static str, &'static str, &'static str);
+const TICKETS: [Tier; 2] = [("2h", "1d", "3"), ("6h", "3d", "1")];
+
+/// The minutes in which pages and tickets of `id` fire, here and in Prometheus; how many there were.
+fn compare(prometheus: &Prometheus, fired: &Value, id: &str, tiers: [&[Tier]; 2], end: i64, ratio: &dyn Fn(&str) -> String) -> usize {
+    let mut compared = 0;
+    for (severity, tiers) in ["page", "ticket"].into_iter().zip(tiers) {
+        let over = |window: &str, factor: &str| format!("(({}) > ({factor} * 0.05))", ratio(window));
+        let expr: Vec<String> = tiers.iter().map(|(s, l, f)| format!("({} and {})", over(s, f), over(l, f))).collect();
+        let theirs = prometheus.steps(&expr.join(" or "), T0, end);
+        let time = |v: &Value| v.as_str().map(|t| t.parse::<jiff::Timestamp>().expect("a time").as_second());
+        let mut ours = Vec::new();
+        for alert in fired.as_array().expect("a list").iter().filter(|a| a["slo"] == id && a["severity"] == severity) {
+            let from = time(&alert["from"]).expect("always there");
+            ours.extend((from..time(&alert["until"]).unwrap_or(end + 1)).step_by(60));
+        }
+        let odd = |a: &[i64], b: &[i64]| a.iter().filter(|t| !b.contains(t)).map(|t| rfc(*t)).collect::<Vec<_>>();
+        assert!(ours == theirs, "{id} {severity}: only ours {:?}, only Prometheus' {:?}", odd(&ours, &theirs), odd(&theirs, &ours));
+        compared += theirs.len();
+    }
+    assert!(compared > 0, "{id} never fired: the case tells nothing");
+    compared
+}
+
+/// Every kind of SLI, weights and composites, by expressions written for each here.
+#[test]
+fn every_kind_of_objective_fires_in_the_same_minutes() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut scans: Vec<Scan> = Vec::new();
+    // (minutes, how many of twenty are not private, how many are not encrypted)
+    for (minutes, private, encrypted) in [
+        (3, 0, 0),
+        (4 * 60 + 7, 1, 0),
+        (13 * 60 + 2, 4, 9),
+        (14 * 60 + 11, 20, 11),
+        (15 * 60 + 20, 0, 0),
+        (17 * 60 + 33, 3, 1),
+        (28 * 60, 6, 0),
+        (49 * 60 + 12, 0, 0),
+        (51 * 60 + 41, 0, 2),
+    ] {
+        let findings = (0..20).flat_map(|b| [("bucket-private", b, b >= private), ("bucket-encrypted", b, b < 20 - encrypted)]);
+        scans.push((T0 + minutes * MINUTE, true, findings.collect()));
+    }
+    lay_out(dir.path(), KINDS, &scans);
+    let end = T0 + 54 * HOUR;
+    let until = rfc(end);
+    let openmetrics = replay(dir.path(), &["--output", "openmetrics", "--until", &until]);
+    let families = ["compliance_resource_seconds", "compliance_evidence_seconds", "compliance_slices", "compliance_remediation_deadlines"];
+    let prometheus = Prometheus::of(dir.path(), &only(&openmetrics, &families));
+    let fired: Value = serde_json::from_str(&replay(dir.path(), &["--output", "alerts", "--until", &until])).expect("JSON");
+    let sum = |metric: &str, labels: &str, w: &str| format!("sum(rate({metric}{{{labels}}}[{w}]))");
+    let seconds = |labels: &str, w: &str| sum("compliance_resource_seconds_total", labels, w);
+    let (known, strict) = ("compliant|non_compliant", "compliant|non_compliant|unknown");
+    let of = |control: &str, w: &str| ratio(control, "non_compliant", known, w);
+    let page: &[Tier] = &[("5m", "1h", "14.4"), ("30m", "6h", "6")];
+    // Worked by hand from slo.md section 5.3: events need short windows of two scans, slices those of two slices.
+    let events: &[Tier] = &[("10m", "1h", "14.4"), ("30m", "6h", "6")];
+    let slices: &[Tier] = &[("2h", "8h", "6")];
+    let check = |id: &str, page: &[Tier], ratio: &dyn Fn(&str) -> String| compare(&prometheus, &fired, id, [page, &TICKETS], end, ratio);
+    let both = "control=~\"bucket-private|bucket-encrypted\"";
+    let mut compared = 0;
+    compared += check("kinds-coverage", page, &|w| {
+        ratio("bucket-private|bucket-encrypted", "unknown", "compliant|non_compliant|unknown|waived", w)
+    });
+    compared += check("kinds-fresh", page, &|w| {
+        let of = |states: &str| sum("compliance_evidence_seconds_total", &format!("{both},state=~\"{states}\""), w);
+        format!("{} / ({} > 0)", of("stale"), of("fresh|stale"))
+    });
+    compared += check("kinds-slices", slices, &|w| {
+        let of = |outcomes: &str| sum("compliance_slices_total", &format!("slo=\"kinds-slices\",outcome=~\"{outcomes}\""), w);
+        format!("{} / ({} > 0)", of("bad"), of("good|bad"))
+    });
+    compared += check("kinds-fixes", events, &|w| {
+        let of = |outcomes: &str| sum("compliance_remediation_deadlines_total", &format!("{both},outcome=~\"{outcomes}\""), w);
+        format!("{} / ({} > 0)", of("missed"), of("met|missed"))
+    });
+    compared += check("kinds-severe", page, &|w| {
+        let of = |states: &str| {
+            let one = |control: &str| seconds(&format!("control=\"{control}\",state=~\"{states}\""), w);
+            format!("(3 * {} + {})", one("bucket-private"), one("bucket-encrypted"))
+        };
+        format!("{} / ({} > 0)", of("non_compliant|unknown"), of(strict))
+    });
+    compared += check("kinds-mean", page, &|w| {
+        let of = |states: &str| format!("sum by (control) (rate(compliance_resource_seconds_total{{{both},state=~\"{states}\"}}[{w}]))");
+        format!("avg({} / ({} > 0))", of("non_compliant"), of(known))
+    });
+    compared += check("kinds-weighted", page, &|w| format!("(2 * ({}) + ({})) / 3", of("bucket-private", w), of("bucket-encrypted", w)));
+    compared += check("kinds-worst", page, &|w| {
+        let (a, b) = (of("bucket-private", w), of("bucket-encrypted", w));
+        format!("((({a}) >= ({b})) or ({b}))")
+    });
+    compared += check("kinds-pooled", page, &|w| of("bucket-private|bucket-encrypted", w));
+    compared += check("kinds-joint", page, &|w| of("kinds-joint", w));
+    assert!(compared > 3000, "{compared} minutes");
 }

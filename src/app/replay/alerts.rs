@@ -228,8 +228,12 @@ impl Judge<'_> {
         if slo.composite.as_ref().is_some_and(|c| !matches!(c.mode, CompositeMode::Joint | CompositeMode::AnySlice))
             || slo.weights == Weights::Controls
         {
-            let above = self.objectives.error_ratio(measure, from, at).is_some_and(|e| e > threshold);
-            return Side { above, holds_for: Span(0) };
+            let mut error = self.objectives.error_ratio(measure, from, at);
+            let close = error.is_some_and(|e| (e - threshold).abs() <= CLOSE) || self.blurred_until.is_some_and(|b| b > from);
+            if let Some(exact) = close.then(|| self.rows.ratio(self.view, self.snapshot, from, at)).flatten() {
+                error = exact;
+            }
+            return Side { above: error.is_some_and(|e| e > threshold), holds_for: Span(0) };
         }
         let amounts = measure.amounts(from, at);
         let ratio = amounts.ratio();

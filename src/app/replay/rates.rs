@@ -2,9 +2,10 @@
 //!
 //! Only needed where an exact integral and Prometheus' arithmetic may differ (see `alerts.rs`).
 
-use crate::domain::{Moment, Span, State};
-use crate::slo::{Policy, Sli, Slo, Timeline, Weights};
-use crate::snapshot::{ChangeKind, SloView, Snapshot};
+use crate::domain::{Moment, Severity, Span, State};
+use crate::slo::composite::MemberNow;
+use crate::slo::{Amounts, CompositeMode, Policy, Sli, Slo, Timeline, Weights};
+use crate::snapshot::{ChangeKind, ControlView, SloView, Snapshot};
 use std::collections::BTreeMap;
 
 /// The counters of every (control, scope), as series.
@@ -75,32 +76,99 @@ impl Rows {
         }
     }
 
-    /// The logs of what `view` covers, in the order of their labels.
-    fn covered<'s>(&'s self, view: &'s SloView, snapshot: &'s Snapshot) -> impl Iterator<Item = &'s Log> + 's {
+    /// The logs of what `view` covers with their controls, in the order of their labels.
+    fn covered<'s>(&'s self, view: &'s SloView, snapshot: &'s Snapshot) -> impl Iterator<Item = (&'s ControlView, &'s Log)> + 's {
         let states = !matches!(view.slo.sli, Sli::EvidenceFreshness);
         self.rows.iter().filter_map(move |((control, scope), log)| {
             let i = snapshot.controls.binary_search_by(|c| c.id.as_str().cmp(control)).ok()?;
             let covered = view.controls.binary_search(&u32::try_from(i).ok()?).is_ok() && view.slo.covers_scope(scope);
-            (covered && (!states || snapshot.controls[i].has_ratio)).then_some(log)
+            let control = &snapshot.controls[i];
+            (covered && (!states || control.has_ratio)).then_some((control, log))
         })
     }
 
     /// When the newest of the series began that began between two steps: `rate()` over windows that reach back further
     /// extrapolates.
     pub(super) fn blurred_until(&self, view: &SloView, snapshot: &Snapshot) -> Option<Moment> {
-        self.covered(view, snapshot).filter_map(|log| log.born.filter(|b| *b != super::aligned(*b, self.every))).max()
+        let own = |view: &SloView| {
+            self.covered(view, snapshot).filter_map(|(_, log)| log.born.filter(|b| *b != super::aligned(*b, self.every))).max()
+        };
+        members(view, snapshot).filter_map(|(_, member)| own(member?)).chain(own(view)).max()
     }
 
-    /// `sum(rate(bad)) / (sum(rate(total)) > 0)` over `[from, at]`, with the steps of Prometheus' arithmetic; `None` if it
-    /// cannot be laid out (weights, events, or samples from before the replay began).
+    /// The error ratio over `[from, at]` with the steps of Prometheus' arithmetic, as the generated rules have it. The outer
+    /// `None`: it cannot be laid out (events, or samples from before the replay began).
     pub(super) fn ratio(&self, view: &SloView, snapshot: &Snapshot, from: Moment, at: Moment) -> Option<Option<f64>> {
         let slo = &view.slo;
-        if slo.weights != Weights::Equal || slo.composite.is_some() {
-            return None;
+        let Some(composite) = &slo.composite else {
+            if slo.weights == Weights::Controls {
+                return self.mean(view, snapshot, from, at);
+            }
+            return Some(quotient(self.sums(view, snapshot, from, at)?));
+        };
+        match composite.mode {
+            CompositeMode::Joint | CompositeMode::AnySlice => None,
+            CompositeMode::Pooled => {
+                let mut sums = (None, None);
+                for (_, member) in members(view, snapshot) {
+                    let (bad, total) = self.sums(member?, snapshot, from, at)?;
+                    bad.into_iter().for_each(|x| add(&mut sums.0, x));
+                    total.into_iter().for_each(|x| add(&mut sums.1, x));
+                }
+                Some(quotient(sums))
+            }
+            _ => {
+                let mut now = Vec::new();
+                for (weight, member) in members(view, snapshot) {
+                    // Composites have no composites below them.
+                    let error = match member {
+                        Some(m) if m.slo.composite.is_none() => self.ratio(m, snapshot, from, at)?,
+                        Some(_) => return None,
+                        None => None,
+                    };
+                    let budget = member.map_or(1.0, |m| m.slo.budget());
+                    now.push(MemberNow { weight, budget, error, amounts: Amounts::default() });
+                }
+                Some(composite.error_ratio(slo.budget(), &now))
+            }
         }
+    }
+
+    /// The mean over controls of bad/total, as `avg` takes it.
+    fn mean(&self, view: &SloView, snapshot: &Snapshot, from: Moment, at: Moment) -> Option<Option<f64>> {
+        let (mut mean, mut n) = (0.0, 0.0);
+        for i in &view.controls {
+            let control = &snapshot.controls[*i as usize].id;
+            if let Some(e) = quotient(self.term(view, snapshot, from, at, &|c| c.id == *control)?) {
+                n += 1.0;
+                mean += e / n - mean / n;
+            }
+        }
+        Some((n > 0.0).then_some(mean))
+    }
+
+    /// Σ weight·sum(rate(bad)) and Σ weight·sum(rate(total)).
+    fn sums(&self, view: &SloView, snapshot: &Snapshot, from: Moment, at: Moment) -> Option<Sums> {
+        let weights = match &view.slo.weights {
+            Weights::Severity(weights) if view.slo.sli != Sli::EvidenceFreshness => weights,
+            Weights::Controls => return None,
+            Weights::Severity(_) | Weights::Equal => return self.term(view, snapshot, from, at, &|_| true),
+        };
+        let mut sums = (None, None);
+        for (severity, weight) in Severity::ALL.iter().zip(weights).filter(|(_, weight)| **weight > 0) {
+            let (bad, total) = self.term(view, snapshot, from, at, &|c| c.severity == *severity)?;
+            bad.into_iter().for_each(|x| add(&mut sums.0, f64::from(*weight) * x));
+            total.into_iter().for_each(|x| add(&mut sums.1, f64::from(*weight) * x));
+        }
+        Some(sums)
+    }
+
+    /// `sum(rate(bad))` and `sum(rate(total))` of some controls.
+    fn term(&self, view: &SloView, snapshot: &Snapshot, from: Moment, at: Moment, of: &dyn Fn(&ControlView) -> bool) -> Option<Sums> {
+        let slo = &view.slo;
         let (bad, total) = lanes(slo)?;
         let (mut bad_sum, mut total_sum) = (None, None);
-        for log in self.covered(view, snapshot) {
+        for (_, log) in self.covered(view, snapshot).filter(|(control, _)| of(control)) {
             let timeline = if slo.sli == Sli::EvidenceFreshness { &log.evidence } else { &log.states };
             let first = match log.born {
                 None if from < self.start => return None,
@@ -122,11 +190,24 @@ impl Rows {
                 }
             }
         }
-        Some(match (bad_sum, total_sum) {
-            (Some(bad), Some(total)) if total > 0.0 => Some(bad / total),
-            _ => None,
-        })
+        Some((bad_sum, total_sum))
     }
+}
+
+/// Bad and total; `None`: no series had two samples.
+type Sums = (Option<f64>, Option<f64>);
+
+fn quotient(sums: Sums) -> Option<f64> {
+    match sums {
+        (Some(bad), Some(total)) if total > 0.0 => Some(bad / total),
+        _ => None,
+    }
+}
+
+/// The members of a composite with their weights, as far as they are there.
+fn members<'s>(view: &'s SloView, snapshot: &'s Snapshot) -> impl Iterator<Item = (f64, Option<&'s SloView>)> + 's {
+    let members = view.slo.composite.iter().flat_map(|c| &c.members);
+    members.map(|m| (m.weight, snapshot.slos.iter().find(|v| v.slo.id() == m.slo)))
 }
 
 fn add(sum: &mut Option<f64>, x: f64) {
