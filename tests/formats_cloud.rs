@@ -52,7 +52,7 @@ fn read(format: Format, text: &str) -> (Kept, Result<bool, FormatError>) {
 use CheckResult::{Error, Fail, Manual, NotApplicable, NotAssessed, Pass};
 use Lifecycle::{Active, Inactive, Suppressed};
 
-const CLOUD: [Format; 14] = [
+const CLOUD: [Format; 15] = [
     Format::AwsConfig,
     Format::AzureAssessments,
     Format::AzureRegulatory,
@@ -64,6 +64,7 @@ const CLOUD: [Format; 14] = [
     Format::SnykIac,
     Format::Gatekeeper,
     Format::TrivyOperator,
+    Format::ComplianceOperator,
     Format::Powerpipe,
     Format::Github,
     Format::Oscal,

@@ -56,7 +56,7 @@ macro_rules! fuzz_each {
 
 fuzz_each! {
     native ocsf asff xccdf oscal aws_config azure_assessments azure_regulatory azure_policy sentinel scc wiz fugue regula
-    snyk_iac cloud_custodian gatekeeper policy_report trivy trivy_operator kube_bench conftest checkov sarif inspec
+    snyk_iac cloud_custodian gatekeeper policy_report trivy trivy_operator compliance_operator kube_bench conftest checkov sarif inspec
     powerpipe scorecard github
 }
 

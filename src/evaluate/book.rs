@@ -478,7 +478,8 @@ impl Book {
         let BindingSlot { control, population, terms, .. } = self.bindings[binding as usize];
         let suppressed = f.lifecycle == Lifecycle::Suppressed;
         let verdict = if population {
-            Some(Verdict::Member)
+            // Whoever counts resources may know of one that another number already stands for.
+            Some(if f.result == CheckResult::NotApplicable { Verdict::NotApplicable } else { Verdict::Member })
         } else {
             match f.result {
                 CheckResult::Pass => Some(Verdict::Pass),

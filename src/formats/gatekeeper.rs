@@ -10,6 +10,14 @@
 //! | `totalViolations` beyond those listed (20 by default) | one fail with a count, of the constraint |
 //! | no `auditTimestamp` | none, and a problem: it was never audited, which is not "no violations" |
 //!
+//! A collector that asked the cluster which objects a constraint selects hands its answer in with the constraint, one JSON
+//! object a line (`apiVersion: bornright/v1`):
+//!
+//! | what | result |
+//! |---|---|
+//! | `SelectedConstraint`, `{selected, constraint}` | as above; if not all violations are listed, those beyond are at most as many fails as there are other objects, and the objects that must comply even so are one pass with a count; neither if `selected` is null |
+//! | `ConstraintMember`, `{constraint, object, counted}` | not_assessed of the check `population:<kind>/<name>`: for `population:`; not_applicable if such a count stands for the object |
+//!
 //! The lifecycle is always active. Oddities: `violations` is left out when there are none; which are listed is not stable;
 //! one object may violate several times; excluded namespaces are invisible; a pod that saw an older generation audited
 //! another constraint.
@@ -19,6 +27,7 @@ use super::walk::Shape;
 use super::{Context, Flow, FormatError, Sink};
 use crate::domain::{CheckResult, Finding, ProblemKind, RunOutcome, resource};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io::BufRead;
 
 const ASK: Ask<'_> = Ask {
@@ -31,12 +40,52 @@ const ASK: Ask<'_> = Ask {
 pub(super) fn read(input: &mut dyn BufRead, ctx: &Context<'_>, sink: &mut dyn Sink) -> Result<RunOutcome, FormatError> {
     read_yaml(input, ctx, sink, &ASK, &mut |part, place| match part {
         Part::Record(record, _) if record.get("event_type").is_some() => logged(&record, place),
-        Part::Record(record, _) => constraint(&record, place),
+        Part::Record(record, _) if text(&record, "kind").as_deref() == Some("SelectedConstraint") => match get(&record, "constraint") {
+            Some(inner) => constraint(inner, number(&record, "selected").map_or(Population::NotKnown, Population::Counted), place),
+            None => place.strange(&record, "`constraint`"),
+        },
+        Part::Record(record, _) if text(&record, "kind").as_deref() == Some("ConstraintMember") => member(&record, place),
+        Part::Record(record, _) => constraint(&record, Population::NotAsked, place),
         Part::Member(..) => Flow::More,
     })
 }
 
-fn constraint(record: &Value, place: &mut Place<'_>) -> Flow {
+/// How many objects a constraint selects.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Population {
+    /// Nobody asked the cluster.
+    NotAsked,
+    /// It was asked, and did not answer in full. What is held of it stays.
+    NotKnown,
+    /// So many.
+    Counted(u64),
+}
+
+/// What a constraint's population is called among checks: never the constraint itself, of which it says nothing.
+fn population_of(check: &str) -> String {
+    format!("population:{check}")
+}
+
+/// An object that a constraint selects.
+fn member(record: &Value, place: &mut Place<'_>) -> Flow {
+    let (Some(constraint), Some(kind), Some(name)) = (text(record, "constraint"), text(record, "object.kind"), text(record, "object.name"))
+    else {
+        return place.strange(record, "`constraint`, `object.kind` and `object.name`");
+    };
+    place.recognise();
+    let counted = get(record, "counted") == Some(&Value::Bool(true));
+    let namespace = text(record, "object.namespace").unwrap_or_default();
+    let id = resource::kubernetes(None, &text(record, "object.group").unwrap_or_default(), &kind, &namespace, &name);
+    let result = if counted { CheckResult::NotApplicable } else { CheckResult::NotAssessed };
+    let mut finding = Finding::new(population_of(&constraint), id, result);
+    finding.resource.kind = Some(kind);
+    finding.resource.name = Some(name);
+    finding.observed_at = instant(record, "at");
+    finding.fields.set("namespace", namespace);
+    place.finding(finding)
+}
+
+fn constraint(record: &Value, population: Population, place: &mut Place<'_>) -> Flow {
     let group = text(record, "apiVersion").unwrap_or_default();
     let (Some(kind), Some(name)) = (text(record, "kind"), text(record, "metadata.name")) else {
         return place.strange(record, "`kind` and `metadata.name`");
@@ -72,7 +121,16 @@ fn constraint(record: &Value, place: &mut Place<'_>) -> Flow {
     if place.finding(ran) == Flow::Stop {
         return Flow::Stop;
     }
+    if population != Population::NotAsked {
+        // That the population was looked for is known even where nothing is in it.
+        let mut ran = Finding::ran(population_of(&check));
+        ran.observed_at = observed_at;
+        if place.finding(ran) == Flow::Stop {
+            return Flow::Stop;
+        }
+    }
     let listed = list(record, "status.violations");
+    let mut violating = BTreeSet::new();
     let action = first(record, &["spec.enforcementAction"]).unwrap_or("deny".into());
     for violation in listed {
         let (Some(kind), Some(name)) = (text(violation, "kind"), text(violation, "name")) else {
@@ -81,6 +139,9 @@ fn constraint(record: &Value, place: &mut Place<'_>) -> Flow {
         };
         let namespace = text(violation, "namespace").unwrap_or_default();
         let id = resource::kubernetes(None, &text(violation, "group").unwrap_or_default(), &kind, &namespace, &name);
+        if population != Population::NotAsked {
+            violating.insert(id.clone());
+        }
         let mut finding = Finding::new(check.clone(), id, CheckResult::Fail);
         finding.resource.kind = Some(kind);
         finding.resource.name = Some(name);
@@ -94,15 +155,38 @@ fn constraint(record: &Value, place: &mut Place<'_>) -> Flow {
     }
     let total = number(record, "status.totalViolations").unwrap_or(0);
     let rest = total.saturating_sub(listed.len() as u64);
-    if rest > 0 {
-        let mut finding = Finding::new(check.clone(), check, CheckResult::Fail);
-        finding.resource.kind = Some(kind);
+    if rest == 0 || population == Population::NotKnown {
+        return Flow::More;
+    }
+    // Each violation that is not listed may be another object's, and no more objects than there are.
+    let others = match population {
+        Population::Counted(selected) => Some(selected.saturating_sub(violating.len() as u64)),
+        Population::NotAsked | Population::NotKnown => None,
+    };
+    let failing = others.map_or(rest, |others| rest.min(others));
+    let counts = [
+        (check.clone(), CheckResult::Fail, failing, format!("{} of {total} violations are listed", listed.len())),
+        (
+            format!("{check} (the others)"),
+            CheckResult::Pass,
+            others.unwrap_or(0).saturating_sub(failing),
+            format!("{total} violations leave as many objects at least without one"),
+        ),
+    ];
+    for (id, result, count, message) in counts {
+        if count == 0 {
+            continue;
+        }
+        let mut finding = Finding::new(check.clone(), id, result);
+        finding.resource.kind = Some(kind.clone());
         finding.observed_at = observed_at;
         finding.aggregate = true;
-        finding.count = rest;
-        finding.message = Some(format!("{} of {total} violations are listed", listed.len()).into());
-        finding.fields.set("enforcement", action);
-        return place.finding(finding);
+        finding.count = count;
+        finding.message = Some(message.into());
+        finding.fields.set("enforcement", action.clone());
+        if place.finding(finding) == Flow::Stop {
+            return Flow::Stop;
+        }
     }
     Flow::More
 }

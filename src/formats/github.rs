@@ -9,10 +9,14 @@
 //! | `branches` | `branch-protected` | pass, fail |
 //! | `rules/branches/{b}` (rules in force) | `rule:<type>` | pass; an absent rule may be protected the older way |
 //! | `rulesets` | `ruleset-enforced` | pass if active, fail if disabled, manual if only evaluated |
+//! | `GitHubBranch`, what a collector brought of one branch: `{repository, branch, protection, rules}` | all of the table below, by the union of both | pass, fail, manual, not_assessed, not_applicable |
 //! | 404 `Branch not protected` | `branch-protected`, if it comes from a URL that names the branch | fail, else a problem |
 //!
 //! The lifecycle is always active. Oddities: 404 is also what one gets without access, and then the message is "Not Found":
-//! that is `denied`, never a failure; protection is the union of the older kind and of rulesets, so combine them with `any`.
+//! that is `denied`, never a failure; protection is the union of the older kind and of rulesets, so combine them with `any`
+//! where they come as documents of their own. In a `GitHubBranch` they are united already: what either requires is required;
+//! what neither requires is a fail if both are known, else not_assessed. Whether administrators are bound by a ruleset is
+//! not in the answer: manual. A branch that does not exist yet (an empty repository) is not_applicable.
 
 use super::pages::{Ask, Part, Place, first, get, number, owned, read as read_pages, text};
 use super::walk::Shape;
@@ -52,6 +56,9 @@ fn record_of(record: &Value, source: &str, place: &mut Place<'_>) -> Flow {
             place.say(ProblemKind::Denied, format!("GitHub answered: {}", message.chars().take(200).collect::<String>()));
         }
         return Flow::More;
+    }
+    if text(record, "kind").as_deref() == Some("GitHubBranch") {
+        return union(record, place);
     }
     if record.get("ruleset_source_type").is_some() {
         return rule(record, place);
@@ -103,28 +110,159 @@ fn protection(record: &Value, place: &mut Place<'_>) -> Flow {
         place.say(ProblemKind::Incomplete, "the protection has no `url` that names repository and branch");
         return Flow::More;
     };
+    for (check, holds) in CHECKS.iter().zip(classic(record)) {
+        let result = if holds { CheckResult::Pass } else { CheckResult::Fail };
+        if judge(place, check, &repository, &branch, result, None) == Flow::Stop {
+            return Flow::Stop;
+        }
+    }
+    Flow::More
+}
+
+/// The checks of a branch, in the order of [`classic`] and [`ruled`].
+const CHECKS: [&str; 14] = [
+    "branch-protected",
+    "enforce-admins",
+    "pull-request-required",
+    "review-required",
+    "two-reviews-required",
+    "stale-reviews-dismissed",
+    "code-owner-review-required",
+    "last-push-approval-required",
+    "status-checks-required",
+    "linear-history-required",
+    "force-pushes-denied",
+    "deletions-denied",
+    "conversation-resolution-required",
+    "signatures-required",
+];
+
+/// What the older kind of protection requires.
+fn classic(record: &Value) -> [bool; 14] {
     let on = |path: &str| get(record, path) == Some(&Value::Bool(true));
     let there = |path: &str| get(record, path).is_some();
     let reviews = number(record, "required_pull_request_reviews.required_approving_review_count");
-    let checks: [(&str, bool); 14] = [
-        ("branch-protected", true),
-        ("enforce-admins", on("enforce_admins.enabled")),
-        ("pull-request-required", there("required_pull_request_reviews")),
-        ("review-required", reviews.is_some_and(|n| n >= 1)),
-        ("two-reviews-required", reviews.is_some_and(|n| n >= 2)),
-        ("stale-reviews-dismissed", on("required_pull_request_reviews.dismiss_stale_reviews")),
-        ("code-owner-review-required", on("required_pull_request_reviews.require_code_owner_reviews")),
-        ("last-push-approval-required", on("required_pull_request_reviews.require_last_push_approval")),
-        ("status-checks-required", there("required_status_checks")),
-        ("linear-history-required", on("required_linear_history.enabled")),
-        ("force-pushes-denied", !on("allow_force_pushes.enabled")),
-        ("deletions-denied", !on("allow_deletions.enabled")),
-        ("conversation-resolution-required", on("required_conversation_resolution.enabled")),
-        ("signatures-required", on("required_signatures.enabled")),
-    ];
-    for (check, holds) in checks {
-        let result = if holds { CheckResult::Pass } else { CheckResult::Fail };
-        if judge(place, check, &repository, &branch, result, None) == Flow::Stop {
+    [
+        true,
+        on("enforce_admins.enabled"),
+        there("required_pull_request_reviews"),
+        reviews.is_some_and(|n| n >= 1),
+        reviews.is_some_and(|n| n >= 2),
+        on("required_pull_request_reviews.dismiss_stale_reviews"),
+        on("required_pull_request_reviews.require_code_owner_reviews"),
+        on("required_pull_request_reviews.require_last_push_approval"),
+        there("required_status_checks"),
+        on("required_linear_history.enabled"),
+        !on("allow_force_pushes.enabled"),
+        !on("allow_deletions.enabled"),
+        on("required_conversation_resolution.enabled"),
+        on("required_signatures.enabled"),
+    ]
+}
+
+/// What the rules in force require.
+fn ruled(rules: &[Value]) -> [bool; 14] {
+    let of = |kind: &'static str| rules.iter().filter(move |r| text(r, "type").as_deref() == Some(kind));
+    let any = |kind: &'static str| of(kind).next().is_some();
+    let pulls = |parameter: &str| of("pull_request").any(|r| get(r, parameter) == Some(&Value::Bool(true)));
+    let reviews = of("pull_request").filter_map(|r| number(r, "parameters.required_approving_review_count")).max().unwrap_or(0);
+    [
+        !rules.is_empty(),
+        false,
+        any("pull_request"),
+        reviews >= 1,
+        reviews >= 2,
+        pulls("parameters.dismiss_stale_reviews_on_push"),
+        pulls("parameters.require_code_owner_review"),
+        pulls("parameters.require_last_push_approval"),
+        any("required_status_checks"),
+        any("required_linear_history"),
+        any("non_fast_forward"),
+        any("deletion"),
+        pulls("parameters.required_review_thread_resolution"),
+        any("required_signatures"),
+    ]
+}
+
+/// What one of the two kinds of protection says.
+enum Said<T> {
+    Requires(T),
+    /// There is none of this kind, and why.
+    Nothing(String),
+    /// There is no such branch.
+    NoBranch,
+    /// It could not be asked: no evidence.
+    Unknown,
+}
+
+/// An error in the place of an answer. Its words tell what is absent: the protection, or our permission to see it.
+fn refused<T>(answer: &Value, what: &str, about: &str, place: &mut Place<'_>) -> Said<T> {
+    let message = text(answer, "message").unwrap_or_default();
+    let lower = message.to_ascii_lowercase();
+    if lower.contains("branch not protected") {
+        return Said::Nothing(message.into_owned());
+    }
+    if lower.contains("branch not found") {
+        return Said::NoBranch;
+    }
+    if lower.starts_with("upgrade to ") {
+        return Said::Nothing(format!("{what} is not to be had in this plan: {}", short(&message)));
+    }
+    let said = if message.is_empty() { "no answer was brought".to_owned() } else { format!("GitHub answered: {}", short(&message)) };
+    place.say(
+        ProblemKind::Denied,
+        format!("{about}: {what} could not be read: {said}; help: the token needs `Administration: read` on this repository"),
+    );
+    Said::Unknown
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(200).collect()
+}
+
+fn union(record: &Value, place: &mut Place<'_>) -> Flow {
+    let (Some(repository), Some(branch)) = (text(record, "repository"), text(record, "branch")) else {
+        return place.strange(record, "`repository` and `branch`");
+    };
+    place.recognise();
+    let about = format!("{repository}@{branch}");
+    let protection = match get(record, "protection") {
+        Some(answer) if answer.is_object() && answer.get("message").is_none() => Said::Requires(classic(answer)),
+        other => refused(other.unwrap_or(&Value::Null), "classic branch protection", &about, place),
+    };
+    let rules = match get(record, "rules") {
+        Some(Value::Array(rules)) => Said::Requires(rules.as_slice()),
+        other => refused(other.unwrap_or(&Value::Null), "the rules in force", &about, place),
+    };
+    let no_branch = matches!(protection, Said::NoBranch) || matches!(rules, Said::NoBranch);
+    let ruled = match &rules {
+        Said::Requires(rules) => ruled(rules),
+        _ => [false; 14],
+    };
+    let held = match &protection {
+        Said::Requires(held) => *held,
+        _ => [false; 14],
+    };
+    let bypass = matches!(&rules, Said::Requires(rules) if !rules.is_empty());
+    let known = !matches!(protection, Said::Unknown) && !matches!(rules, Said::Unknown);
+    let why = match (&protection, &rules) {
+        (Said::Nothing(why), Said::Nothing(other)) if other != why => Some(format!("{why}; {other}")),
+        (Said::Nothing(why), _) | (_, Said::Nothing(why)) => Some(why.clone()),
+        _ => None,
+    };
+    for ((check, held), ruled) in CHECKS.iter().zip(held).zip(ruled) {
+        let (result, message) = if no_branch {
+            (CheckResult::NotApplicable, Some("the branch does not exist"))
+        } else if held || ruled {
+            (CheckResult::Pass, None)
+        } else if !known {
+            (CheckResult::NotAssessed, Some("what could be read does not require it, and not all could be read"))
+        } else if *check == "enforce-admins" && bypass {
+            (CheckResult::Manual, Some("rulesets protect the branch; who may bypass them is not in GitHub's answer"))
+        } else {
+            (CheckResult::Fail, why.as_deref())
+        };
+        if judge(place, check, &repository, &branch, result, message) == Flow::Stop {
             return Flow::Stop;
         }
     }

@@ -27,6 +27,7 @@ mod azure_policy;
 mod azure_regulatory;
 mod checkov;
 pub mod cloud_custodian;
+mod compliance_operator;
 mod conftest;
 mod fugue;
 mod gatekeeper;
@@ -94,6 +95,8 @@ closed_words! {
         Trivy = "trivy",
         /// trivy-operator resources.
         TrivyOperator = "trivy_operator",
+        /// Results of the OpenShift Compliance Operator.
+        ComplianceOperator = "compliance_operator",
         /// kube-bench results.
         KubeBench = "kube_bench",
         /// Conftest results (passes only as numbers).
@@ -203,6 +206,11 @@ impl FormatError {
 }
 
 impl Format {
+    /// True for sources whose resources are objects of one cluster, named without it: `group/kind/namespace/name`.
+    pub const fn names_within_a_cluster(self) -> bool {
+        matches!(self, Format::Gatekeeper | Format::PolicyReport | Format::TrivyOperator | Format::ComplianceOperator)
+    }
+
     /// True for sources that list violations but not what complies: a ratio needs a population (design.md section 5).
     pub const fn violations_only(self) -> bool {
         matches!(self, Format::Scc | Format::CloudCustodian | Format::Gatekeeper | Format::Sarif | Format::Sentinel)
@@ -247,6 +255,7 @@ fn read_as(format: Format, input: &mut dyn BufRead, ctx: &Context<'_>, sink: &mu
         Format::PolicyReport => policy_report::read(input, ctx, sink),
         Format::Trivy => trivy::read(input, ctx, sink),
         Format::TrivyOperator => trivy_operator::read(input, ctx, sink),
+        Format::ComplianceOperator => compliance_operator::read(input, ctx, sink),
         Format::KubeBench => kube_bench::read(input, ctx, sink),
         Format::Conftest => conftest::read(input, ctx, sink),
         Format::Checkov => checkov::read(input, ctx, sink),
