@@ -46,9 +46,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("governor", &["collectors"]),
     ("backon", &["collectors"]),
     // Definitions are YAML; so are the policy reports that `kubectl get -o yaml` writes, and the one mapping of
-    // `findings --mapping`, which has no configuration around it.
-    // Control files of ComplianceAsCode are YAML too.
-    ("serde_yaml", &["config", "formats", "cli", "import"]),
+    // `findings --mapping`, which has no configuration around it. Control files of ComplianceAsCode are YAML too, and so is
+    // a kubeconfig, which is read anew by each run.
+    ("serde_yaml", &["config", "formats", "cli", "import", "collectors"]),
     ("jsonpath_rust", &["formats"]),
     // Results are formats', benchmarks are import's.
     ("quick_xml", &["formats", "import"]),
@@ -104,6 +104,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("serde", &[]),
     ("serde_json", &[]),
 ];
+
+/// Words of others that look like metrics: a format of ours, and a path of Fugue's API.
+const OTHERS: &[&str] = &["compliance_operator", "compliance_by_rules"];
 
 /// Rooms for which a table entry above is wider than design: only the types that say what an operator may write.
 const TYPES_ONLY: &[(&str, &str)] = &[("config", "collectors"), ("config", "formats"), ("config", "ledger")];
@@ -314,7 +317,7 @@ fn faults_of(name: &str, source: &str) -> Vec<String> {
     // Vendors may have a field of that name, so formats are free.
     if room != "formats" && name != "src/exposition/names.rs" {
         for (line, literal) in &code.literals {
-            let word = |w: &&str| w.starts_with("compliance_") && w.len() > "compliance_".len();
+            let word = |w: &&str| w.starts_with("compliance_") && w.len() > "compliance_".len() && !OTHERS.contains(w);
             if let Some(metric) = literal.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).find(word) {
                 faults.push(format!("{name}:{line}: `{metric}` in a string: metric names are spelled once, in src/exposition/names.rs"));
             }

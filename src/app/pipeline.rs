@@ -10,7 +10,8 @@ use crate::collectors::{Collected, Document, decode};
 use crate::config::{CollectorConfig, Config, Definitions};
 use crate::domain::account::DurationHistogram;
 use crate::domain::{
-    Cause, Finding, Moment, Position, Problem, ProblemKind, ScannerInfo, ScopeTemplate, Severity, Span, WaiverOrigin, WaiverState,
+    Cause, Finding, Moment, Position, Problem, ProblemKind, ResourceRef, ScannerInfo, ScopeTemplate, Severity, Span, WaiverOrigin,
+    WaiverState,
 };
 use crate::evaluate::account::{Episode, Mark};
 use crate::evaluate::{Account, Book, CollectorRules, Observed, PairTransition, Rules, WhereTest};
@@ -467,8 +468,12 @@ impl Pipeline {
         let scope = collector.scope.clone().unwrap_or_else(|| self.config.scope.clone());
         let want_raw = self.book.rules().wants_raw();
         let context = Context { source: &document.name, limits: Limits { document_bytes: DOCUMENT_BYTES, ..Limits::default() }, want_raw };
+        // Two clusters have objects of one name. Theirs are told apart by the cluster's, as Trivy's are already.
+        let within = matches!(&collector.format, FormatSpec::Builtin(f) if f.names_within_a_cluster());
+        let cluster = fields.iter().find(|(k, v)| within && k == "cluster" && !v.is_empty()).map(|(_, v)| v.as_str());
         let mut sink = BookSink {
             book: &mut self.book,
+            cluster,
             fields: &fields,
             default_time,
             scope: &scope,
@@ -988,6 +993,8 @@ impl Reading {
 /// Hands findings to the book as they are read.
 struct BookSink<'a> {
     book: &'a mut Book,
+    /// The cluster whose objects the resources are, if the format does not name it itself.
+    cluster: Option<&'a str>,
     fields: &'a [(String, String)],
     default_time: Moment,
     scope: &'a ScopeTemplate,
@@ -1035,6 +1042,15 @@ impl Sink for BookSink<'_> {
             &timeless
         } else {
             finding
+        };
+        let placed;
+        let finding = match self.cluster.filter(|_| !finding.is_mark()) {
+            Some(cluster) => {
+                let id = format!("{cluster}:{}", finding.resource.id).into();
+                placed = Finding { resource: ResourceRef { id, ..finding.resource.clone() }, ..finding.clone() };
+                &placed
+            }
+            None => finding,
         };
         self.newest = self.newest.max(finding.observed_at);
         self.book.observe(Observed {

@@ -289,6 +289,9 @@ impl Calls {
             Reach::Sentinel(api) => PerRun::lists(api.calls(), &api.options),
             Reach::GcpScc(api) => PerRun::lists(api.calls(), &api.options),
             Reach::Wiz(api) => PerRun::lists(api.calls(), &api.options),
+            Reach::Kubernetes(api) => PerRun::lists(api.calls(), &api.options),
+            Reach::Github(api) => PerRun::lists(api.calls(), &api.options),
+            Reach::Fugue(api) => PerRun::lists(api.calls(), &api.options),
         };
         Calls { name: c.name.clone(), source: c.from.word(), format: c.format_name.clone(), every: c.every, per_run }
     }

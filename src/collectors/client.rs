@@ -8,7 +8,7 @@ use crate::domain::{Moment, Position, Problem, ProblemKind, Span};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use reqwest::header::{self, HeaderMap, HeaderValue};
 use reqwest::{StatusCode, Url};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -319,6 +319,8 @@ impl Tries {
 pub(super) struct Settings {
     pub(super) network: Network,
     pub(super) cert_and_key: Option<(PathBuf, PathBuf)>,
+    /// What is held in memory instead.
+    pub(super) identity: Identity,
     pub(super) retry: Retry,
 }
 
@@ -342,6 +344,40 @@ fn environment_proxies() -> Vec<reqwest::Proxy> {
         .into_iter()
         .flatten()
         .collect()
+}
+
+/// Certificates that come from elsewhere than files of the operator's: a kubeconfig, a plugin.
+#[derive(Clone, Default)]
+pub(super) struct Identity {
+    /// Trust these authorities (PEM) and no others.
+    pub(super) ca: Option<Vec<u8>>,
+    /// Our certificate and its key, PEM.
+    pub(super) pem: Option<SecretSlice<u8>>,
+    /// Trust whoever answers. Only if the operator said so in as many words.
+    pub(super) insecure: bool,
+}
+
+impl Identity {
+    /// Goes into the digest of a way to a host.
+    pub(super) fn digest(&self, hash: &mut sha2::Sha256) {
+        use sha2::Digest as _;
+        for part in [self.ca.as_deref(), self.pem.as_ref().map(ExposeSecret::expose_secret)] {
+            hash.update(part.map_or(0, <[u8]>::len).to_le_bytes());
+            hash.update(part.unwrap_or_default());
+        }
+        hash.update([u8::from(self.insecure)]);
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pem = self.pem.as_ref().map(|_| "***");
+        f.debug_struct("Identity")
+            .field("ca", &self.ca.as_ref().map(Vec::len))
+            .field("pem", &pem)
+            .field("insecure", &self.insecure)
+            .finish()
+    }
 }
 
 /// A name that leads only to where [`Network::refuse_private_addresses`] forbids.
@@ -534,6 +570,27 @@ impl Client {
                 problem(ProblemKind::Internal, source, message)
             })?;
             builder = builder.identity(identity);
+        }
+        let given = &s.identity;
+        if let Some(pem) = given.ca.as_ref().filter(|_| network.ca_file.is_none()) {
+            let authorities = reqwest::Certificate::from_pem_bundle(pem).ok().filter(|a| !a.is_empty());
+            let authorities = authorities.ok_or_else(|| {
+                problem(ProblemKind::Internal, source, "no certificates can be read in the authority's data; expected PEM certificates")
+            })?;
+            builder = builder.tls_certs_only(authorities);
+        }
+        if let Some(pem) = &given.pem {
+            let identity = reqwest::Identity::from_pem(pem.expose_secret()).map_err(|_| {
+                problem(
+                    ProblemKind::Internal,
+                    source,
+                    "the client certificate and its key are not a PEM certificate and an unencrypted PEM key",
+                )
+            })?;
+            builder = builder.identity(identity);
+        }
+        if given.insecure {
+            builder = builder.tls_danger_accept_invalid_certs(true);
         }
         let client = builder.build().map_err(|e| problem(ProblemKind::Internal, source, format!("no HTTP client: {}", causes(&e))))?;
         *built = Some((contents, client.clone()));

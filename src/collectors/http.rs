@@ -234,6 +234,7 @@ impl State {
         let client = Client::new(Settings {
             network: config.network.clone(),
             cert_and_key: config.client_cert_file.clone().zip(config.client_key_file.clone()),
+            identity: client::Identity::default(),
             retry: config.retry,
         });
         // A weight is a u32, so it counts KiB; a page that does not fit is not held.
@@ -639,7 +640,7 @@ fn with_parameter(url: &Url, name: &str, value: &str) -> Url {
 }
 
 /// The target of `rel=next` in one `Link` header (RFC 8288); a comma may stand in a target and in a quoted text.
-fn next_link(header: &str) -> Option<&str> {
+pub(super) fn next_link(header: &str) -> Option<&str> {
     let mut rest = header;
     loop {
         let (_, after) = rest.split_once('<')?;

@@ -13,9 +13,12 @@ pub mod client;
 pub mod command;
 pub mod decode;
 pub mod file;
+pub mod fugue;
 pub mod gcp_scc;
+pub mod github;
 pub mod google;
 pub mod http;
+pub mod kubernetes;
 mod oauth;
 pub mod push;
 pub mod run;
@@ -43,6 +46,12 @@ pub enum Reach {
     GcpScc(gcp_scc::Config),
     /// Wiz.
     Wiz(wiz::Config),
+    /// What tools of compliance leave in a Kubernetes cluster.
+    Kubernetes(Box<kubernetes::Config>),
+    /// Branch protection and rulesets of GitHub repositories.
+    Github(Box<github::Config>),
+    /// Fugue's environments.
+    Fugue(Box<fugue::Config>),
 }
 
 impl Reach {
@@ -58,6 +67,9 @@ impl Reach {
             Reach::Sentinel(_) => "sentinel",
             Reach::GcpScc(_) => "gcp_scc",
             Reach::Wiz(_) => "wiz",
+            Reach::Kubernetes(_) => "kubernetes",
+            Reach::Github(_) => "github",
+            Reach::Fugue(_) => "fugue",
         }
     }
 
@@ -73,6 +85,9 @@ impl Reach {
             Reach::Sentinel(_) => Some(Format::Sentinel),
             Reach::GcpScc(_) => Some(Format::Scc),
             Reach::Wiz(_) => Some(Format::Wiz),
+            Reach::Kubernetes(config) => Some(config.read.format()),
+            Reach::Github(_) => Some(Format::Github),
+            Reach::Fugue(_) => Some(Format::Fugue),
         }
     }
 
@@ -90,6 +105,9 @@ impl Reach {
             Reach::Sentinel(config) => Some(&config.options),
             Reach::GcpScc(config) => Some(&config.options),
             Reach::Wiz(config) => Some(&config.options),
+            Reach::Kubernetes(config) => Some(&config.options),
+            Reach::Github(config) => Some(&config.options),
+            Reach::Fugue(config) => Some(&config.options),
         }
     }
 }

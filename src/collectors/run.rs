@@ -7,7 +7,7 @@
 use super::azure::{defender, policy, sentinel};
 use super::client::problem;
 use super::session::Session;
-use super::{Collected, Reach, Schedule, command, file, gcp_scc, http, wiz};
+use super::{Collected, Reach, Schedule, command, file, fugue, gcp_scc, github, http, kubernetes, wiz};
 use crate::clock;
 use crate::domain::{ProblemKind, Span};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -80,7 +80,7 @@ pub async fn run_at(pace: Pace, schedule: Schedule, tx: mpsc::Sender<Job>, shutd
             async move { source.collect(&schedule, deadline).await }
         }
     };
-    drive(pace, &schedule, &tx, &shutdown, collect, || source.forget()).await;
+    drive(pace, &schedule, &tx, &shutdown, collect, || source.changed(), || source.forget()).await;
 }
 
 /// Collects once and now.
@@ -96,12 +96,17 @@ enum Source {
     Http(Box<http::State>),
     /// Every cloud API.
     Api(Arc<Session>),
+    /// A cluster, which can be watched.
+    Kubernetes(Box<kubernetes::State>),
     Command,
     Push,
 }
 
 impl Source {
     fn new(schedule: &Schedule) -> Source {
+        if let Reach::Kubernetes(config) = &schedule.reach {
+            return Source::Kubernetes(Box::new(kubernetes::State::new(config)));
+        }
         if let Some(options) = schedule.reach.options() {
             return Source::Api(Session::new(options));
         }
@@ -110,9 +115,23 @@ impl Source {
             Reach::Http(config) => Source::Http(Box::new(http::State::new(config))),
             Reach::Command(_) => Source::Command,
             // The others have options, and are above.
-            Reach::Push(_) | Reach::AzureDefender(_) | Reach::AzurePolicy(_) | Reach::Sentinel(_) | Reach::GcpScc(_) | Reach::Wiz(_) => {
-                Source::Push
-            }
+            Reach::Push(_)
+            | Reach::AzureDefender(_)
+            | Reach::AzurePolicy(_)
+            | Reach::Sentinel(_)
+            | Reach::GcpScc(_)
+            | Reach::Wiz(_)
+            | Reach::Kubernetes(_)
+            | Reach::Github(_)
+            | Reach::Fugue(_) => Source::Push,
+        }
+    }
+
+    /// Returns when the source says by itself that it is worth another look; most say nothing.
+    async fn changed(&self) {
+        match self {
+            Source::Kubernetes(state) => state.changed().await,
+            Source::File(_) | Source::Http(_) | Source::Api(_) | Source::Command | Source::Push => std::future::pending().await,
         }
     }
 
@@ -128,6 +147,9 @@ impl Source {
             (Reach::GcpScc(config), Source::Api(session)) => gcp_scc::collect(name, config, session, deadline).await,
             (Reach::Wiz(config), Source::Api(session)) => wiz::collect(name, config, session, deadline).await,
             (Reach::Push(_), _) => nothing(name, ProblemKind::Empty, "waits for documents to be pushed; it cannot be asked for them"),
+            (Reach::Kubernetes(config), Source::Kubernetes(state)) => kubernetes::collect(name, config, state, deadline).await,
+            (Reach::Github(config), Source::Api(session)) => github::collect(name, config, session, deadline).await,
+            (Reach::Fugue(config), Source::Api(session)) => fugue::collect(name, config, session, deadline).await,
             (
                 Reach::File(_)
                 | Reach::Http(_)
@@ -135,7 +157,10 @@ impl Source {
                 | Reach::AzurePolicy(_)
                 | Reach::Sentinel(_)
                 | Reach::GcpScc(_)
-                | Reach::Wiz(_),
+                | Reach::Wiz(_)
+                | Reach::Kubernetes(_)
+                | Reach::Github(_)
+                | Reach::Fugue(_),
                 _,
             ) => nothing(name, ProblemKind::Internal, "the source's state is another's"),
         }
@@ -146,6 +171,7 @@ impl Source {
             Source::File(state) => state.forget(),
             Source::Http(state) => state.forget(),
             Source::Api(session) => session.forget(),
+            Source::Kubernetes(state) => state.forget(),
             Source::Command | Source::Push => {}
         }
     }
@@ -158,10 +184,18 @@ fn nothing(name: &str, kind: ProblemKind, message: impl Into<String>) -> Collect
 }
 
 /// The schedule, apart from what is scheduled.
-async fn drive<C, R>(pace: Pace, schedule: &Schedule, tx: &mpsc::Sender<Job>, shutdown: &CancellationToken, collect: C, forget: impl Fn())
-where
+async fn drive<C, R, W>(
+    pace: Pace,
+    schedule: &Schedule,
+    tx: &mpsc::Sender<Job>,
+    shutdown: &CancellationToken,
+    collect: C,
+    changed: impl Fn() -> W,
+    forget: impl Fn(),
+) where
     C: Fn(Instant) -> R,
     R: Future<Output = Collected> + Send + 'static,
+    W: Future<Output = ()>,
 {
     let every = schedule.every.std().max(SHORTEST);
     let base = Instant::now() + random(pace.start.std().min(every / 10));
@@ -169,7 +203,11 @@ where
     let mut failures = 0;
     loop {
         let usable = async {
-            sleep_until(due).await;
+            // A change brings a run forward; the fixed instants stay where they are.
+            tokio::select! {
+                () = sleep_until(due) => {}
+                () = changed() => {}
+            }
             let collected = attempt(&schedule.name, schedule.timeout.std(), &collect).await;
             let (done, answer) = oneshot::channel();
             tx.send(Job { collected, done }).await.ok()?;
@@ -272,7 +310,7 @@ mod tests {
         let shutdown = CancellationToken::new();
         let task = {
             let shutdown = shutdown.clone();
-            tokio::spawn(async move { drive(pace, &schedule(every), &tx, &shutdown, collect, || {}).await })
+            tokio::spawn(async move { drive(pace, &schedule(every), &tx, &shutdown, collect, std::future::pending, || {}).await })
         };
         let (mut times, mut collected) = (Vec::new(), Vec::new());
         for answer in answers {
@@ -326,6 +364,39 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_change_brings_a_run_forward_and_moves_no_other() {
+        let (tx, mut rx) = mpsc::channel(1);
+        let shutdown = CancellationToken::new();
+        let begin = Instant::now();
+        let changes = Arc::new(AtomicU32::new(0));
+        let changed = move || {
+            let n = changes.fetch_add(1, Ordering::Relaxed);
+            async move {
+                match n {
+                    // Before the first run there is nothing to watch.
+                    1 => tokio::time::sleep(Duration::from_secs(17)).await,
+                    _ => std::future::pending().await,
+                }
+            }
+        };
+        let task = {
+            let shutdown = shutdown.clone();
+            tokio::spawn(
+                async move { drive(Pace::EXACT, &schedule(Span::MINUTE), &tx, &shutdown, |_| async { fine() }, changed, || {}).await },
+            )
+        };
+        let mut times = Vec::new();
+        for _ in 0..4 {
+            let job: Job = rx.recv().await.unwrap();
+            times.push(begin.elapsed().as_secs());
+            job.done.send(Applied { usable: true }).unwrap();
+        }
+        assert_eq!(times, [0, 17, 60, 120]);
+        shutdown.cancel();
+        task.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_panic_costs_one_run() {
         let runs = Arc::new(AtomicU32::new(0));
         let collect = move |_| {
@@ -360,7 +431,9 @@ mod tests {
             }
             let task = {
                 let (shutdown, tx) = (shutdown.clone(), tx.clone());
-                tokio::spawn(async move { drive(Pace::EXACT, &schedule(Span::HOUR), &tx, &shutdown, collect, || {}).await })
+                tokio::spawn(async move {
+                    drive(Pace::EXACT, &schedule(Span::HOUR), &tx, &shutdown, collect, std::future::pending, || {}).await
+                })
             };
             let _held = match stage {
                 1 => {

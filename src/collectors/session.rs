@@ -56,7 +56,7 @@
 
 #![expect(dead_code, reason = "the first collector of an API uses it")]
 
-use super::client::{self, Client, Network, Redactor, Requests, Retry, Settings, Spool, problem};
+use super::client::{self, Client, Identity, Network, Redactor, Requests, Retry, Settings, Spool, problem};
 use super::{Collected, Document};
 use crate::clock;
 use crate::domain::{Moment, Problem, ProblemKind, Span};
@@ -390,6 +390,11 @@ pub(super) trait Api: Send + Sync {
     fn rest(&self, _: &Reply) -> Option<Duration> {
         None
     }
+
+    /// How long an answer asks us to wait; `Retry-After`, unless the API says it otherwise.
+    fn wait(&self, reply: &Reply, now: Moment) -> Option<Duration> {
+        client::retry_after(&reply.headers, now)
+    }
 }
 
 /// An API that is asked without credentials: a metadata service, a token endpoint.
@@ -461,11 +466,20 @@ pub(super) struct Session {
     kept: Cache<String, Kept>,
 }
 
+/// A client for what does not go by [`Run`]: an answer that never ends.
+pub(super) fn client(options: &Options, identity: Identity) -> Client {
+    Client::new(Settings { network: options.network.clone(), cert_and_key: None, identity, retry: options.retry })
+}
+
 impl Session {
     pub(super) fn new(options: &Options) -> Arc<Session> {
-        let settings = Settings { network: options.network.clone(), cert_and_key: None, retry: options.retry };
+        Session::with(options, Identity::default())
+    }
+
+    /// The same, with certificates that are in no file of the operator's.
+    pub(super) fn with(options: &Options, identity: Identity) -> Arc<Session> {
         Arc::new(Session {
-            client: Client::new(settings),
+            client: client(options, identity),
             options: options.clone(),
             pools: Mutex::default(),
             tokens: Cache::builder().max_capacity(10_000).expire_after(Lifetimes).build(),
@@ -546,6 +560,11 @@ enum Try {
 }
 
 impl Run {
+    /// What the operator said of the API.
+    pub(super) fn options(&self) -> &Options {
+        &self.0.session.options
+    }
+
     /// One request with all its tries, answered.
     ///
     /// # Errors
@@ -790,7 +809,7 @@ impl Run {
             let verdict = api.classify(&reply);
             let said = redactor.clean(&reply.said());
             tracing::debug!(collector = %self.0.collector, source, status = reply.status.as_u16(), bytes = reply.body.len(), "{source}: {}: {verdict:?}", reply.status);
-            let asked = client::retry_after(&reply.headers, clock::now());
+            let asked = api.wait(&reply, clock::now());
             {
                 let requests = &mut self.tally().requests;
                 match verdict {

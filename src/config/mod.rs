@@ -11,6 +11,7 @@ use crate::slo::Slo;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+mod apis;
 mod clouds;
 mod definitions;
 mod digest;
@@ -406,6 +407,10 @@ mod tests {
                 clouds::WORKSPACE_KEYS,
                 clouds::SCC_KEYS,
                 clouds::WIZ_KEYS,
+                apis::KUBERNETES_KEYS,
+                apis::GITHUB_KEYS,
+                apis::APP_KEYS,
+                apis::FUGUE_KEYS,
                 mapping::KEYS,
                 mapping::RESULT,
                 mapping::LIFECYCLE,

@@ -1,5 +1,6 @@
 //! `from:` — how a collector reaches its source, from YAML to each room's own `Config`.
 
+use super::apis;
 use super::clouds;
 use super::errors::{Place, ProblemSeverity, Report, suggestion};
 use super::yaml::{At, Entry, Node, Table, Value, excerpt};
@@ -8,10 +9,11 @@ use crate::collectors::{Reach, command, file, http, push, session};
 use crate::domain::Span;
 use std::path::{Path, PathBuf};
 
-pub(super) const KINDS: &[&str] = &["file", "http", "command", "push", "azure_defender", "azure_policy", "sentinel", "gcp_scc", "wiz"];
+pub(super) const KINDS: &[&str] =
+    &["file", "http", "command", "push", "azure_defender", "azure_policy", "sentinel", "gcp_scc", "wiz", "kubernetes", "github", "fugue"];
 
 /// Kinds that bring documents of one format, which need not be named.
-const IMPLY: &[&str] = &["azure_defender", "azure_policy", "sentinel", "gcp_scc", "wiz"];
+const IMPLY: &[&str] = &["azure_defender", "azure_policy", "sentinel", "gcp_scc", "wiz", "kubernetes", "github", "fugue"];
 
 pub(super) const FILE_KEYS: &[&str] = &["path", "paths", "include", "exclude", "settle", "runs"];
 pub(super) const HTTP_KEYS: &[&str] = &[
@@ -66,16 +68,7 @@ pub(super) const COMMAND_KEYS: &[&str] = &["argv", "env", "set", "env_files", "c
 pub(super) const PUSH_KEYS: &[&str] = &["token_file", "token_env", "max_bytes"];
 
 /// Sources that get a collector of their own in a later release, and what their documents are called here.
-const LATER: &[(&str, &str)] = &[
-    ("aws_security_hub", "asff"),
-    ("aws_config", "aws_config"),
-    ("kubernetes", "policy_report"),
-    ("gatekeeper", "gatekeeper"),
-    ("trivy_operator", "trivy_operator"),
-    ("fugue", "fugue"),
-    ("snyk", "snyk_iac"),
-    ("github", "github"),
-];
+const LATER: &[(&str, &str)] = &[("aws_security_hub", "asff"), ("aws_config", "aws_config"), ("snyk", "snyk_iac")];
 
 /// What a collector of ours could be called besides its name here.
 const ALIASES: &[(&str, &str)] = &[
@@ -93,6 +86,12 @@ const ALIASES: &[(&str, &str)] = &[
     ("azure_sentinel", "sentinel"),
     ("gcp_security_command_center", "gcp_scc"),
     ("scc", "gcp_scc"),
+    ("k8s", "kubernetes"),
+    ("gatekeeper", "kubernetes"),
+    ("kyverno", "kubernetes"),
+    ("policy_report", "kubernetes"),
+    ("trivy_operator", "kubernetes"),
+    ("compliance_operator", "kubernetes"),
 ];
 
 /// Words in a key or header that make its value a secret.
@@ -157,6 +156,9 @@ pub(super) fn read(node: &Node, format: &str, base: &Base<'_>, report: &Report) 
         "sentinel" => clouds::sentinel(body, base, report).map(Reach::Sentinel),
         "gcp_scc" => clouds::gcp_scc(body, base, report).map(Reach::GcpScc),
         "wiz" => clouds::wiz(body, base, report).map(Reach::Wiz),
+        "kubernetes" => apis::kubernetes(body, base, report).map(|c| Reach::Kubernetes(Box::new(c))),
+        "github" => apis::github(body, base, report).map(|c| Reach::Github(Box::new(c))),
+        "fugue" => apis::fugue(body, base, report).map(|c| Reach::Fugue(Box::new(c))),
         _ => {
             if let Some((_, format)) = LATER.iter().find(|(name, _)| *name == kind) {
                 report.error_help(
@@ -582,7 +584,11 @@ pub(super) fn captures(reach: &Reach) -> Vec<String> {
         | Reach::AzurePolicy(_)
         | Reach::Sentinel(_)
         | Reach::GcpScc(_)
-        | Reach::Wiz(_) => Vec::new(),
+        | Reach::Wiz(_)
+        | Reach::Kubernetes(_)
+        | Reach::Github(_) => Vec::new(),
+        // What the source itself knows of its documents beyond what formats fill.
+        Reach::Fugue(_) => vec!["environment".to_owned(), "environment_id".to_owned()],
     }
 }
 
