@@ -12,6 +12,7 @@ pub(crate) mod verdict;
 mod writer;
 
 use crate::clock::{self, Clock};
+use crate::collectors::probe::{self, Probed};
 use crate::collectors::run::{self, Applied, Job};
 use crate::collectors::{Collected, Reach, Schedule};
 use crate::config::{self, Config, Definitions};
@@ -44,6 +45,29 @@ fn schedule(config: &config::CollectorConfig) -> Schedule {
         reach: config.from.clone(),
         custodian: config.format_name == crate::formats::Format::CloudCustodian.word(),
     }
+}
+
+/// `check --online`: tries each source, several at once; in the order of the configuration.
+pub(crate) async fn probe(config: &Config) -> Vec<(String, &'static str, Probed)> {
+    let turns = Arc::new(tokio::sync::Semaphore::new(AT_ONCE));
+    let tries: Vec<_> = config
+        .collectors
+        .iter()
+        .map(|collector| {
+            let (turns, schedule) = (turns.clone(), schedule(collector));
+            let tried = tokio::spawn(async move {
+                let _turn = turns.acquire_owned().await;
+                probe::probe(schedule).await
+            });
+            (collector.name.clone(), collector.from.word(), tried)
+        })
+        .collect();
+    let mut out = Vec::new();
+    for (name, word, tried) in tries {
+        let probed = tried.await.unwrap_or_else(|e| Probed::broke(&format!("the attempt broke off: {e}")));
+        out.push((name, word, probed));
+    }
+    out
 }
 
 /// `serve`: runs until it is told to stop.

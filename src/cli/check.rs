@@ -1,7 +1,9 @@
 //! Validates everything and reports all problems at once; with `--plan` also what it would cost.
 
 use super::Output;
+use crate::app;
 use crate::collectors::Reach;
+use crate::collectors::probe::Probed;
 use crate::collectors::session::Options;
 use crate::config::{self, Checked, CollectorConfig, Config, Definitions, ProblemSeverity};
 use crate::domain::Span;
@@ -13,9 +15,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Reads the configuration and the definitions it names, or only the DEFINITIONS given, and lists every problem with
-/// its file, line and column. Collects nothing and writes nothing.
+/// its file, line and column. Collects nothing and writes nothing; asks nobody unless `--online` is given.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Exit status: 0 sound (warnings allowed), 1 errors or waivers that hold nothing, 2 something could not be read.")]
+#[command(
+    after_help = "Exit status: 0 sound (warnings allowed), 1 errors, waivers that hold nothing, or with --online a source that would not bring everything, 2 something could not be read."
+)]
 pub(crate) struct Args {
     /// The configuration; default: bornright.yaml in the working directory, unless DEFINITIONS are given
     #[arg(long, value_name = "FILE")]
@@ -23,6 +27,9 @@ pub(crate) struct Args {
     /// Also print the predicted series and calls to sources, and how alerts were bent to the scans
     #[arg(long)]
     pub(crate) plan: bool,
+    /// Also try each source with one call: whether it is reachable, knows us, lets us, and what is missing
+    #[arg(long)]
+    pub(crate) online: bool,
     /// How to print
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
@@ -58,23 +65,62 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         ledger::Config::Sqlite { .. } | ledger::Config::Memory => Vec::new(),
     };
     let checked = config::check_with(path, &args.definitions, &population);
+    let online = match &checked.config {
+        Some(config) if args.online => Some(app::probe(config).await),
+        _ => None,
+    };
     let mut out = std::io::stdout().lock();
     let plan = checked.config.as_ref().filter(|_| args.plan).map(|c| Plan::of(c, &checked.definitions));
     match args.output {
         Output::Text => text(&mut out, &checked, plan.as_ref(), args.plan),
-        Output::Json => json(&mut out, &checked, plan.as_ref()),
+        Output::Json => json(&mut out, &checked, plan.as_ref(), online.as_deref()),
     }
     .context("stdout")?;
     if args.plan && plan.is_none() && args.output == Output::Text {
         writeln!(out, "no plan: it needs a configuration without errors (`--config FILE`)").context("stdout")?;
     }
-    Ok(exit(&checked))
+    if args.online && args.output == Output::Text {
+        match &online {
+            Some(online) => tried(&mut out, online).context("stdout")?,
+            None => writeln!(out, "nobody was asked: that needs a configuration without errors (`--config FILE`)").context("stdout")?,
+        }
+    }
+    if args.online && online.is_none() && sound(&checked) {
+        return Ok(ExitCode::from(2));
+    }
+    Ok(exit(&checked, online.as_deref()))
 }
 
-fn exit(checked: &Checked) -> ExitCode {
+/// What each collector's source answered: (collector, kind of source, answer).
+type Online = [(String, &'static str, Probed)];
+
+fn tried(out: &mut impl Write, online: &Online) -> std::io::Result<()> {
+    writeln!(out, "\nonline: one call to each source")?;
+    let rows: Vec<[String; 5]> = std::iter::once(["collector", "source", "reachable", "authenticated", "permitted"].map(str::to_owned))
+        .chain(online.iter().map(|(name, word, p)| {
+            [
+                name.clone(),
+                (*word).to_owned(),
+                p.reachable.word().to_owned(),
+                p.authenticated.word().to_owned(),
+                p.permitted.word().to_owned(),
+            ]
+        }))
+        .collect();
+    table(out, &rows)?;
+    for (name, _, probed) in online.iter().filter(|(_, _, p)| !p.missing.is_empty()) {
+        writeln!(out, "\n  {name}:")?;
+        for missing in &probed.missing {
+            writeln!(out, "    {missing}")?;
+        }
+    }
+    Ok(())
+}
+
+fn exit(checked: &Checked, online: Option<&Online>) -> ExitCode {
     if checked.unreadable {
         ExitCode::from(2)
-    } else if sound(checked) {
+    } else if sound(checked) && online.is_none_or(|o| o.iter().all(|(_, _, p)| p.good())) {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(1)
@@ -133,7 +179,7 @@ fn codes(checked: &Checked) -> String {
     parts.join(", ")
 }
 
-fn json(out: &mut impl Write, checked: &Checked, plan: Option<&Plan>) -> std::io::Result<()> {
+fn json(out: &mut impl Write, checked: &Checked, plan: Option<&Plan>, online: Option<&Online>) -> std::io::Result<()> {
     let list = |problems: &[config::ConfigProblem]| -> Vec<serde_json::Value> {
         problems
             .iter()
@@ -160,6 +206,15 @@ fn json(out: &mut impl Write, checked: &Checked, plan: Option<&Plan>) -> std::io
     });
     if let Some(plan) = plan {
         whole["plan"] = plan.json();
+    }
+    if let Some(online) = online {
+        let rows = online.iter().map(|(name, word, p)| {
+            serde_json::json!({
+                "collector": name, "source": word, "good": p.good(), "reachable": p.reachable.word(),
+                "authenticated": p.authenticated.word(), "permitted": p.permitted.word(), "missing": p.missing,
+            })
+        });
+        whole["online"] = rows.collect();
     }
     writeln!(out, "{whole:#}")
 }

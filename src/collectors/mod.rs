@@ -20,6 +20,7 @@ pub mod google;
 pub mod http;
 pub mod kubernetes;
 mod oauth;
+pub mod probe;
 pub mod push;
 pub mod run;
 pub mod session;

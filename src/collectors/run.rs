@@ -90,6 +90,22 @@ pub async fn once(schedule: Schedule) -> Collected {
     attempt(&name, timeout, |deadline| async move { Source::new(&schedule).collect(&schedule, deadline).await }).await
 }
 
+/// Collects one page of each list, once and now: see [`super::probe`].
+pub(super) async fn brief(schedule: Schedule) -> Collected {
+    let name = schedule.name.clone();
+    let timeout = schedule.timeout.std();
+    let source = match schedule.reach.options() {
+        Some(options) => {
+            let mut options = options.clone();
+            options.max_pages = 1;
+            options.retry.retries = options.retry.retries.min(1);
+            Source::Api(Session::new(&options))
+        }
+        None => Source::new(&schedule),
+    };
+    attempt(&name, timeout, |deadline| async move { source.collect(&schedule, deadline).await }).await
+}
+
 /// What is kept of a source between its runs.
 enum Source {
     File(Arc<file::State>),

@@ -42,6 +42,101 @@ pub(super) struct Collector {
 
 pub(super) const SOURCES: &[Source] = &[
     Source {
+        word: "azure",
+        group: Group::Cloud,
+        title: "Azure: Defender for Cloud and Policy",
+        needs: "the roles Security Reader and Reader on the subscriptions or management groups, for a managed identity or a service principal",
+        collectors: &[
+            Collector {
+                name: "defender",
+                format: "azure_assessments",
+                passes: true,
+                control: Some("Defender for Cloud finds resources healthy"),
+                yaml: r#"
+every: 1h
+# Name your subscriptions: one that is named and does not answer is noticed.
+from:
+  azure_defender:
+    subscriptions: [00000000-0000-4000-8000-000000000001]
+    credentials: managed_identity
+"#,
+            },
+            Collector {
+                name: "azure-policy",
+                format: "azure_policy",
+                passes: true,
+                control: Some("Resources keep to Azure Policy"),
+                yaml: r#"
+every: 6h
+# Azure evaluates once a day.
+max_age: 3d
+from:
+  azure_policy:
+    subscriptions: [00000000-0000-4000-8000-000000000001]
+    credentials: managed_identity
+"#,
+            },
+        ],
+    },
+    Source {
+        word: "sentinel",
+        group: Group::Cloud,
+        title: "Microsoft Sentinel",
+        needs: "the role Microsoft Sentinel Reader on the workspace",
+        collectors: &[Collector {
+            name: "sentinel",
+            format: "sentinel",
+            passes: false,
+            control: Some("No incident is open"),
+            yaml: r#"
+every: 15m
+# Work items: counts and ages, and no ratio.
+from:
+  sentinel:
+    workspaces: [{ subscription: 00000000-0000-4000-8000-000000000001, resource_group: soc, workspace: soc }]
+    credentials: managed_identity
+"#,
+        }],
+    },
+    Source {
+        word: "gcp",
+        group: Group::Cloud,
+        title: "Google Cloud: Security Command Center",
+        needs: "the role Security Center Findings Viewer (roles/securitycenter.findingsViewer) on the organisation, folder or project",
+        collectors: &[Collector {
+            name: "scc",
+            format: "scc",
+            passes: false,
+            control: Some("Security Command Center finds nothing"),
+            yaml: r#"
+every: 1h
+# It lists violations only: an inventory makes a ratio of it (docs/sources/gcp-scc.md).
+from: { gcp_scc: { parents: [organizations/123456789012] } }
+"#,
+        }],
+    },
+    Source {
+        word: "wiz",
+        group: Group::Cloud,
+        title: "Wiz",
+        needs: "a service account with the scope read:cloud_configuration; its id and secret in the files that are named",
+        collectors: &[Collector {
+            name: "wiz",
+            format: "wiz",
+            passes: true,
+            control: Some("Wiz finds configurations right"),
+            yaml: r#"
+every: 6h
+timeout: 30m
+from:
+  wiz:
+    api_url: https://api.eu1.app.wiz.io/graphql
+    client_id_file: /run/secrets/wiz-id
+    client_secret_file: /run/secrets/wiz-secret
+"#,
+        }],
+    },
+    Source {
         word: "prowler",
         group: Group::Scanner,
         title: "Prowler",
