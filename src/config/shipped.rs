@@ -15,7 +15,6 @@ pub fn shipped() -> &'static [(&'static str, &'static str)] {
         "debian-host-hardening.yaml",
         "kubernetes-pod-security.yaml",
         "repository-pipeline.yaml",
-        "slo-defaults.yaml",
         "slos.yaml",
     ]
 }
