@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 /// Writes files for other programs from the definitions: Prometheus rules with their tests and an Alertmanager
 /// configuration (alerts), Grafana dashboards (dashboards), documents for other tools (openslo, sloth, pyrra, operator),
-/// the tables of the documentation (reference). Without a TARGET: all of them.
+/// the tables of the documentation (reference). Without a TARGET: alerts, dashboards and reference.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "A directory that is called like a target is written ./alerts.\n\nExit status: 0 written, or nothing differs; 1 something differs (--check); 2 the definitions have errors or a file is in the way."
@@ -134,11 +134,14 @@ fn work(args: &Args, out: &mut dyn Write) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(1))
 }
 
+/// What is generated when nobody says what. Documents for tools that somebody may not have are written when asked for.
+const USUAL: [Target; 3] = [Target::Alerts, Target::Dashboards, Target::Reference];
+
 /// Leading words that are targets, and the rest.
 fn split(words: &[PathBuf]) -> (Vec<Target>, Vec<PathBuf>) {
     let named: Vec<Target> = words.iter().map_while(|w| Target::from_word(w.to_str()?)).collect();
     let rest = words.get(named.len()..).unwrap_or_default().to_vec();
-    if named.is_empty() { (Target::ALL.to_vec(), rest) } else { (named, rest) }
+    if named.is_empty() { (USUAL.to_vec(), rest) } else { (named, rest) }
 }
 
 fn input(args: &Args, definitions: &[PathBuf]) -> anyhow::Result<Input> {
@@ -295,7 +298,8 @@ fn in_the_way(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes the whole file or nothing; false if it has this text already.
+/// Writes the whole file or nothing; false if it has this text already. Not synced: it can be generated again, and five
+/// hundred SLOs are a thousand files.
 fn write(path: &Path, text: &str) -> anyhow::Result<bool> {
     if std::fs::read(path).is_ok_and(|found| found == text.as_bytes()) {
         return Ok(false);
@@ -306,7 +310,6 @@ fn write(path: &Path, text: &str) -> anyhow::Result<bool> {
         tempfile::Builder::new().prefix(".bornright-").tempfile_in(directory).with_context(|| directory.display().to_string())?;
     file.write_all(text.as_bytes()).with_context(|| path.display().to_string())?;
     readable_by_all(file.as_file()).with_context(|| path.display().to_string())?;
-    file.as_file().sync_all().with_context(|| path.display().to_string())?;
     file.persist(path).with_context(|| path.display().to_string())?;
     Ok(true)
 }
@@ -354,10 +357,10 @@ mod tests {
     #[test]
     fn leading_words_are_targets_and_the_rest_definitions() {
         let split = |words: &[&str]| split(&words.iter().map(PathBuf::from).collect::<Vec<_>>());
-        assert_eq!(split(&[]).0, Target::ALL);
-        assert_eq!(split(&["defs", "alerts"]), (Target::ALL.to_vec(), vec!["defs".into(), "alerts".into()]));
+        assert_eq!(split(&[]).0, USUAL);
+        assert_eq!(split(&["defs", "alerts"]), (USUAL.to_vec(), vec!["defs".into(), "alerts".into()]));
         assert_eq!(split(&["alerts", "sloth", "defs"]), (vec![Target::Alerts, Target::Sloth], vec!["defs".into()]));
-        assert_eq!(split(&["./alerts"]), (Target::ALL.to_vec(), vec!["./alerts".into()]));
+        assert_eq!(split(&["./alerts"]), (USUAL.to_vec(), vec!["./alerts".into()]));
     }
 
     #[test]
