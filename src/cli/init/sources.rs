@@ -42,6 +42,51 @@ pub(super) struct Collector {
 
 pub(super) const SOURCES: &[Source] = &[
     Source {
+        word: "kubernetes",
+        group: Group::Cloud,
+        title: "Kubernetes: Gatekeeper, Kyverno",
+        needs: "a service account that may list and watch constraints.gatekeeper.sh, policyreports and clusterpolicyreports, and list what constraints select (docs/sources/kubernetes-gatekeeper.md has the role)",
+        collectors: &[
+            Collector {
+                name: "cluster-policy-reports",
+                format: "policy_report",
+                passes: true,
+                control: Some("Workloads pass the cluster's policies"),
+                yaml: r#"
+every: 15m
+from: { kubernetes: { read: policy_reports, cluster: main } }
+"#,
+            },
+            Collector {
+                name: "cluster-gatekeeper",
+                format: "gatekeeper",
+                passes: false,
+                control: Some("Gatekeeper's audit finds nothing"),
+                yaml: r#"
+every: 15m
+from: { kubernetes: { read: gatekeeper, cluster: main } }
+"#,
+            },
+        ],
+    },
+    Source {
+        word: "github",
+        group: Group::Cloud,
+        title: "GitHub: protection of branches",
+        needs: "a token that may read the administration and metadata of the organisation's repositories, in the file that is named",
+        collectors: &[Collector {
+            name: "github",
+            format: "github",
+            passes: true,
+            control: Some("Default branches are protected"),
+            yaml: r#"
+every: 6h
+timeout: 1h
+from: { github: { organisation: acme, token_file: /run/secrets/github } }
+"#,
+        }],
+    },
+    Source {
         word: "azure",
         group: Group::Cloud,
         title: "Azure: Defender for Cloud and Policy",
@@ -280,44 +325,6 @@ every: 1d
 from: { file: { path: "scans/kube-bench/{host}.json" } }
 format: kube_bench
 # Reports do not name their cluster. Name yours.
-fields: { cluster: main }
-"#,
-        }],
-    },
-    Source {
-        word: "kyverno",
-        group: Group::Scanner,
-        title: "Kyverno",
-        needs: "kubectl, and a kubeconfig that may get and list policyreports and clusterpolicyreports of wgpolicyk8s.io",
-        collectors: &[Collector {
-            name: "kyverno",
-            format: "policy_report",
-            passes: true,
-            control: Some("Workloads pass Kyverno's policies"),
-            yaml: r#"
-every: 1h
-from: { command: { argv: [kubectl, get, "policyreports,clusterpolicyreports", -A, -o, json], env: [KUBECONFIG] } }
-format: policy_report
-# Reports do not name their cluster. Name yours.
-fields: { cluster: main }
-"#,
-        }],
-    },
-    Source {
-        word: "gatekeeper",
-        group: Group::Scanner,
-        title: "Gatekeeper",
-        needs: "kubectl, and a kubeconfig that may get and list all kinds of constraints.gatekeeper.sh",
-        collectors: &[Collector {
-            name: "gatekeeper",
-            format: "gatekeeper",
-            passes: false,
-            control: Some("Gatekeeper's audit finds nothing"),
-            yaml: r#"
-every: 1h
-# It lists violations only: an inventory of what there is would make a ratio of it (docs/definitions.md, population).
-from: { command: { argv: [kubectl, get, constraints, -o, json], env: [KUBECONFIG] } }
-format: gatekeeper
 fields: { cluster: main }
 "#,
         }],
