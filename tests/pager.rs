@@ -455,7 +455,7 @@ fn compare(peers: &Peers, slo: &str) {
     let promql = query(peers.prometheus, &format!("{bad} / {total}"));
     let exporter = query(peers.prometheus, &format!("compliance_slo_error_ratio{{slo=\"{slo}\",window=\"5m\"}}"));
     let (promql, exporter) = (number(&promql[0]), number(&exporter[0]));
-    println!(
+    eprintln!(
         "over {compared} scrapes the exporter's error ratio differs by at most {worst:.1e} from its counters; \
          rate() says {promql:.6}, the exporter {exporter:.6}, difference {:.1e}",
         (promql - exporter).abs()
