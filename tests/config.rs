@@ -166,6 +166,40 @@ fn objectives_mean_what_the_manual_says() {
     assert_eq!((b.objective, b.owner.as_str(), b.description.as_str()), (0.995, "platform", "B"));
 }
 
+/// All three budgeting methods, calendar windows, inline and referenced indicators, several objectives, composites.
+#[test]
+fn openslo_documents_mean_what_their_specification_says() {
+    use bornright::slo::{Calendar, CompositeMode, Policy, Sli};
+    let d = config::load_definitions(&[root().join("tests/config/good-definitions-openslo.yaml")]).expect("sound");
+    let ids: Vec<String> = d.slos.iter().map(|s| s.id()).collect();
+    assert_eq!(
+        ids,
+        [
+            "platform-a",
+            "platform-a-slices-internal-objective",
+            "platform-a-slices-contract",
+            "platform-both-a",
+            "platform-both-b",
+            "platform-both",
+            "platform-seen"
+        ]
+    );
+    let a = &d.slos[0];
+    assert_eq!((a.objective, a.period.to_string().as_str(), a.unknown, a.waived), (0.995, "28d", Policy::Bad, Policy::Exclude));
+    assert_eq!((a.description.as_str(), a.labels["team"].as_str(), a.owner.as_str()), ("A holds.", "storage", "team-a"));
+    assert_eq!(a.scan_interval.map(|s| s.to_string()).as_deref(), Some("6h"));
+    let slices = &d.slos[1];
+    assert_eq!(slices.sli, Sli::TimeSlice { slice: bornright::domain::Span::HOUR, threshold: 0.95 });
+    assert_eq!(slices.objective.to_bits(), 0.995f64.to_bits());
+    assert_eq!((slices.calendar, slices.time_zone.iana_name()), (Some(Calendar::Month), Some("Europe/Berlin")));
+    let both = d.slos[5].composite.as_ref().expect("a composite");
+    assert_eq!(both.mode, CompositeMode::WeightedBurn);
+    let members: Vec<_> = both.members.iter().map(|m| (m.slo.as_str(), m.weight)).collect();
+    assert_eq!(members, [("platform-both-a", 0.5), ("platform-both-b", 1.0)]);
+    assert_eq!(d.slos[4].unknown, Policy::Exclude, "what is said by states goes before words");
+    assert_eq!(d.slos[6].sli, Sli::Coverage);
+}
+
 #[test]
 fn a_faulty_waiver_costs_itself() {
     let d = config::load_definitions(&[root().join("tests/config/warning-def-waiver-invalid.yaml")]).expect("nothing else is touched");

@@ -4,7 +4,7 @@
 
 use super::errors::{ConfigErrors, ConfigProblem, Loaded, Place, ProblemSeverity, Report, nearest, suggestion};
 use super::yaml::{At, Entry, Node, Table, Value, documents, excerpt};
-use super::{Definitions, digest, objectives};
+use super::{Definitions, digest, objectives, openslo};
 use crate::domain::{
     CheckSelector, Combine, Control, ControlSet, Moment, Nature, Population, Requirement, Severity, Span, Waiver, resource,
 };
@@ -66,6 +66,8 @@ pub(super) struct Read {
     /// Objectives as read; [`objectives::resolve`] turns them into `definitions.slos`.
     pub(super) drafts: Vec<objectives::Draft>,
     pub(super) defaults: Vec<objectives::Defaults>,
+    /// OpenSLO documents, which refer to each other.
+    pub(super) openslo: Vec<(String, Node)>,
 }
 
 /// Reads documents given as (name, text). Pure: the demo's embedded definitions and those from files go the same way.
@@ -76,6 +78,7 @@ pub(super) fn read(docs: &[(String, String)]) -> Read {
         places: Places::default(),
         drafts: Vec::new(),
         defaults: Vec::new(),
+        openslo: Vec::new(),
     };
     for (path, text) in docs {
         let report = Report::new(path);
@@ -84,6 +87,7 @@ pub(super) fn read(docs: &[(String, String)]) -> Read {
         }
         out.problems.extend(report.into_problems());
     }
+    openslo::resolve(&mut out);
     objectives::resolve(&mut out);
     across(&mut out);
     sort(&mut out.problems, docs);
@@ -123,12 +127,16 @@ impl Reader<'_> {
         if let Some(v) = &version
             && v.starts_with("openslo/")
         {
+            if v == openslo::API_VERSION {
+                self.out.openslo.push((self.path.to_owned(), doc.clone()));
+                return;
+            }
             self.report.push(
-                ProblemSeverity::Info,
+                ProblemSeverity::Warning,
                 None,
                 doc.at,
-                format!("this document is `{}`, which a later release reads; it is left out", excerpt(v)),
-                Some(format!("until then write it as `apiVersion: {API_VERSION}`, `kind: SLO`")),
+                format!("this document is `{}`, of which only `{}` is read; it is left out", excerpt(v), openslo::API_VERSION),
+                None,
             );
             return;
         }

@@ -20,6 +20,7 @@ mod framework;
 mod lint;
 mod mapping;
 mod objectives;
+mod openslo;
 mod operator;
 mod reach;
 mod scans;
@@ -431,6 +432,7 @@ mod tests {
                 objectives::GATE_KEYS,
                 objectives::CALENDAR_KEYS,
                 objectives::SLI_WORDS,
+                openslo::SOURCE_KEYS,
                 definitions::SELECTOR_KEYS,
                 definitions::WAIVER_KEYS,
                 super::framework::FRAMEWORK_KEYS,

@@ -217,7 +217,7 @@ impl Reader<'_> {
     }
 
     /// What SLOs and their defaults have in common. Keys that a document may not have are absent from its table.
-    fn common(&mut self, table: &Table<'_, '_>) -> Slo {
+    pub(super) fn common(&mut self, table: &Table<'_, '_>) -> Slo {
         let report = self.report;
         let scopes = table.texts("scopes");
         scopes.iter().for_each(|s| self.glob(s));
