@@ -3,6 +3,7 @@
 use super::server::{Reply, Server, answer, ok};
 use super::support::{Served, wait_for, write};
 use super::{assert_hidden, header, path, problems, query, read, schedule};
+use base64::Engine as _;
 use bornright::collectors::client::Secret;
 use bornright::collectors::kubernetes::{Config, Place, Read};
 use bornright::collectors::run::{Applied, Job, Pace, once, run_at};
@@ -11,6 +12,7 @@ use bornright::domain::{CheckResult, ProblemKind, Span};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -713,4 +715,86 @@ fn jiff_now() -> String {
     #[expect(clippy::disallowed_methods, reason = "a server tells the world's time")]
     let now = jiff::Timestamp::now();
     now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// A kubeconfig as clusters hand it out: an authority and a client certificate in it, over TLS that asks for both.
+#[tokio::test]
+async fn a_kubeconfig_says_whom_to_trust_and_who_we_are() {
+    let authority = || {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let cert = params.self_signed(&key).unwrap();
+        (cert, rcgen::Issuer::new(params, key))
+    };
+    let ((ca, issuer), (stranger, _)) = (authority(), authority());
+    let issue = |name: &str, usage| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.extended_key_usages = vec![usage];
+        (params.signed_by(&key, &issuer).unwrap(), key)
+    };
+    let (server_cert, server_key) = issue("localhost", rcgen::ExtendedKeyUsagePurpose::ServerAuth);
+    let (client_cert, client_key) = issue("bornright", rcgen::ExtendedKeyUsagePurpose::ClientAuth);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(ca.der().clone()).unwrap();
+    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap();
+    let tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![server_cert.der().clone()], rustls::pki_types::PrivatePkcs8KeyDer::from(server_key.serialize_der()).into())
+        .unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let cluster = Cluster::of(gatekeeper());
+    let tls = Arc::new(tls);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (tls, cluster) = (Arc::clone(&tls), cluster.clone());
+            std::thread::spawn(move || {
+                let mut stream = rustls::StreamOwned::new(rustls::ServerConnection::new(tls).unwrap(), stream.unwrap());
+                let request = super::server::read_request(&mut stream);
+                if request.starts_with("GET") {
+                    let Reply::Bytes(bytes) = cluster.reply(&request) else { return };
+                    let _ = stream.write_all(&bytes).and_then(|()| stream.flush());
+                }
+            });
+        }
+    });
+    let encode = |text: String| base64::engine::general_purpose::STANDARD.encode(text);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let kubeconfig = |trust: &str, user: &str| {
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{{name: prod-eu, cluster: {{server: '{url}', {trust}}}}}]\ncontexts: [{{name: c, context: {{cluster: prod-eu, user: u}}}}]\nusers: [{{name: u, user: {{token: {TOKEN}, {user}}}}}]\n"
+        );
+        std::fs::write(file.path(), text).unwrap();
+    };
+    let trust = format!("certificate-authority-data: {}", encode(ca.pem()));
+    let user = format!("client-certificate-data: {}, client-key-data: {}", encode(client_cert.pem()), encode(client_key.serialize_pem()));
+    let mut config = Config::new(Read::Gatekeeper);
+    config.place = Place::Kubeconfig { path: file.path().to_owned(), context: None };
+    config.audit_max_age = Span::DAY.times(36_500);
+    config.options.retry.retries = 0;
+    kubeconfig(&trust, &user);
+    let (got, reach) = collect(&config).await;
+    assert!(read(&reach, &got).complete, "{}", problems(&got));
+    assert_eq!(got.documents[0].fields, [("cluster".to_owned(), "prod-eu".to_owned())], "the kubeconfig names the cluster");
+
+    // Another authority, no certificate of ours, and whoever would have any certificate do.
+    kubeconfig(&format!("certificate-authority-data: {}", encode(stranger.pem())), &user);
+    let (got, _) = collect(&config).await;
+    assert!(!got.complete && got.documents.is_empty() && got.problems[0].kind == ProblemKind::Unreachable, "{}", problems(&got));
+    kubeconfig(&trust, "namespace: none");
+    let (got, _) = collect(&config).await;
+    assert!(!got.complete && got.documents.is_empty(), "{}", problems(&got));
+    kubeconfig("insecure-skip-tls-verify: true", &user);
+    let (got, _) = collect(&config).await;
+    assert!(problems(&got).contains("`insecure-skip-tls-verify` would have us trust whoever answers"), "{}", problems(&got));
+    assert_hidden(&got, TOKEN);
+    config.insecure = true;
+    let (got, reach) = collect(&config).await;
+    assert!(read(&reach, &got).complete, "{}", problems(&got));
+    assert_hidden(&got, TOKEN);
 }
