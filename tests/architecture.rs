@@ -44,14 +44,19 @@ const OWNERS: &[(&str, &[&str])] = &[
     // Signs assertions of Google's service accounts. What serve names so is rustls' module.
     ("ring", &["collectors", "serve"]),
     ("governor", &["collectors"]),
+    ("aws_chain", &["collectors"]),
+    ("aws_credential_types", &["collectors"]),
+    ("aws_sigv4", &["collectors"]),
+    ("aws_smithy_http_client", &["collectors"]),
+    ("aws_smithy_runtime_api", &["collectors"]),
     ("backon", &["collectors"]),
     // Definitions are YAML; so are the policy reports that `kubectl get -o yaml` writes, and the one mapping of
     // `findings --mapping`, which has no configuration around it. Control files of ComplianceAsCode are YAML too, and so is
     // a kubeconfig, which is read anew by each run.
     ("serde_yaml", &["config", "formats", "cli", "import", "collectors"]),
     ("jsonpath_rust", &["formats"]),
-    // Results are formats', benchmarks are import's.
-    ("quick_xml", &["formats", "import"]),
+    // Results are formats', benchmarks are import's, and the list of a bucket's objects is collectors'.
+    ("quick_xml", &["formats", "import", "collectors"]),
     ("csv", &["formats"]),
     // The widest vectors the processor has, found at run time, without unsafe code of ours.
     ("fearless_simd", &["formats"]),

@@ -252,6 +252,8 @@ enum PerRun {
     Pages(u64),
     /// One execution of a program; what it calls is its own.
     Program,
+    /// At least so many, and what more depends on.
+    AtLeast(u64, &'static str),
     /// None of ours: the sender calls.
     Handed,
     /// Lists of an API: so many requests if each is one page, so many at most, and what makes them more.
@@ -347,6 +349,23 @@ impl Calls {
             Reach::Kubernetes(api) => PerRun::lists(api.calls(), &api.options),
             Reach::Github(api) => PerRun::lists(api.calls(), &api.options),
             Reach::Fugue(api) => PerRun::lists(api.calls(), &api.options),
+            Reach::AwsSecurityHub(hub) => {
+                let (cells, roles) = hub.aws.extent();
+                PerRun::AtLeast(cells + roles, "one more for each 100 findings, and for standards and controls every 6 hours")
+            }
+            Reach::AwsSecurityHubV2(hub) => {
+                let (cells, roles) = hub.aws.extent();
+                PerRun::AtLeast(cells + roles, "one more for each 100 findings")
+            }
+            Reach::AwsConfig(config) if config.aggregator.is_some() => {
+                let (_, roles) = config.aws.extent();
+                PerRun::AtLeast(2 + roles, "one more for each rule in each account and region, and for each 100 evaluations")
+            }
+            Reach::AwsConfig(config) => {
+                let (cells, roles) = config.aws.extent();
+                PerRun::AtLeast(3 * cells + roles, "one more for each rule, and for each 100 evaluations")
+            }
+            Reach::S3(s3) => PerRun::AtLeast(s3.files.paths.len() as u64, "one more for each 1000 keys, and for each object that is new"),
         };
         Calls { name: c.name.clone(), source: c.from.word(), format: c.format_name.clone(), every: c.every, per_run }
     }
@@ -362,6 +381,7 @@ impl Calls {
             PerRun::Files => "none (files)".to_owned(),
             PerRun::Once => format!("{runs} requests"),
             PerRun::Pages(most) => format!("{runs} requests × pages (at most {most} pages)"),
+            PerRun::AtLeast(least, more) => format!("{} requests or more ({more})", runs.saturating_mul(least)),
             PerRun::Program => format!("{runs} executions"),
             PerRun::Handed => "none (handed in)".to_owned(),
             PerRun::Lists(least, _, more) => format!("{} requests or more: {more}", runs.saturating_mul(least)),
@@ -372,10 +392,11 @@ impl Calls {
     fn json(&self) -> serde_json::Value {
         let runs = self.runs_a_day();
         let (least, most) = match self.per_run {
-            PerRun::Files | PerRun::Handed => (0, 0),
-            PerRun::Once | PerRun::Program => (1, 1),
-            PerRun::Pages(most) => (1, most),
-            PerRun::Lists(least, most, _) => (least, most),
+            PerRun::Files | PerRun::Handed => (0, Some(0)),
+            PerRun::Once | PerRun::Program => (1, Some(1)),
+            PerRun::Pages(most) => (1, Some(most)),
+            PerRun::AtLeast(least, _) => (least, None),
+            PerRun::Lists(least, most, _) => (least, Some(most)),
         };
         serde_json::json!({
             "collector": self.name, "source": self.source, "format": self.format, "every_seconds": self.every.seconds(),

@@ -172,7 +172,7 @@ async fn run(config: &Config, source: &str, custodian: bool, deadline: Instant, 
             // It looked after it was started, never before.
             modified: Some(collected.started),
             fields: Vec::new(),
-            spool: Some(Arc::clone(spool.path())),
+            spool: Some(super::Held::File(Arc::clone(spool.path()))),
         }),
         Reads::Stdout if collected.problems.is_empty() => {
             return Err(problem(ProblemKind::Empty, source, says("printed nothing".to_owned())));

@@ -129,6 +129,16 @@ impl Config {
         wrong
     }
 
+    /// Whether a file with this path below the base could be one of them: for whoever brings files here first.
+    pub(super) fn may_match(&self, path: &str, custodian: bool) -> bool {
+        let parts: Vec<&str> = path.split('/').collect();
+        let name = parts.last().copied().unwrap_or_default();
+        if custodian && !(name.starts_with("metadata.json") || name.starts_with("resources.json")) {
+            return false;
+        }
+        self.paths.iter().filter_map(|p| Pattern::parse(p).ok()).any(|p| may_match(&p.parts, &parts, custodian || is_document(name)))
+    }
+
     /// Names of the fields that the paths capture, for the check that a scope's template can be filled.
     pub fn captures(&self) -> Vec<String> {
         let mut names: Vec<String> = self
@@ -661,7 +671,7 @@ struct CustodianRun {
 }
 
 /// A policy's directory without the parts that name one run of it: year, month, day, hour, or a UUID.
-fn custodian_policy(dir: &Path) -> (PathBuf, Vec<OsString>) {
+pub(super) fn custodian_policy(dir: &Path) -> (PathBuf, Vec<OsString>) {
     let is_run = |name: &str| {
         (name.len() <= 4 && name.bytes().all(|b| b.is_ascii_digit()))
             || (name.len() == 36
@@ -773,6 +783,18 @@ impl Pattern {
             Part::Wild { regex, .. } => regex.capture_names().flatten().collect::<Vec<_>>(),
             Part::Literal(_) | Part::Recursive => Vec::new(),
         })
+    }
+}
+
+/// Whether a pattern meets a path or a directory above it; below a directory only what `below` says.
+fn may_match(pattern: &[Part], path: &[&str], below: bool) -> bool {
+    match (pattern.split_first(), path.split_first()) {
+        (None, None) => true,
+        (None, Some(_)) => below,
+        (Some(_), None) => false,
+        (Some((Part::Literal(want), rest)), Some((name, more))) => want.as_os_str() == *name && may_match(rest, more, below),
+        (Some((Part::Wild { regex, .. }, rest)), Some((name, more))) => regex.is_match(name) && may_match(rest, more, below),
+        (Some((Part::Recursive, rest)), Some((_, more))) => may_match(rest, path, below) || may_match(pattern, more, below),
     }
 }
 
@@ -1065,6 +1087,28 @@ mod tests {
         let collected = collect("c", &config(&["*.json"]), false, dir.path(), &Arc::default(), soon).await;
         assert!(!collected.complete && collected.documents.is_empty());
         assert_eq!(collected.problems[0].kind, ProblemKind::Truncated);
+    }
+
+    #[test]
+    fn what_could_be_wanted_is_told_before_it_is_brought() {
+        let may = |pattern: &str, path: &str| config(&[pattern]).may_match(path, false);
+        for (pattern, path) in [
+            ("scans/*.json", "scans/a.json"),
+            ("scans/{account}/**/*.json", "scans/1/x/y/z.json"),
+            ("scans", "scans/deep/er/a.ocsf.json.gz"),
+            ("scans/**", "scans/a/b.txt"),
+            ("a.json", "a.json"),
+        ] {
+            assert!(may(pattern, path), "{pattern} {path}");
+        }
+        for (pattern, path) in
+            [("scans/*.json", "scans/x/a.json"), ("scans", "scans/a.html"), ("scans", "scans2/a.json"), ("a/b.json", "a")]
+        {
+            // The second-but-one meets `scans` as a whole name only.
+            assert!(!may(pattern, path), "{pattern} {path}");
+        }
+        assert!(config(&["c/{account}"]).may_match("c/1/p/2026/11/23/06/resources.json.gz", true));
+        assert!(!config(&["c/{account}"]).may_match("c/1/p/2026/11/23/06/custodian-run.log.gz", true));
     }
 
     proptest::proptest! {

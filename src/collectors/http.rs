@@ -529,7 +529,7 @@ impl Walk<'_> {
             path: spool.to_path_buf(),
             modified: self.modified.filter(|&m| m != Moment::NEVER),
             fields: Vec::new(),
-            spool: Some(spool),
+            spool: Some(super::Held::File(spool)),
         };
         Ok(Some((document, unchanged)))
     }

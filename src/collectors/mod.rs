@@ -8,6 +8,9 @@ use crate::domain::{Moment, Problem, Span};
 use crate::formats::Format;
 use std::path::PathBuf;
 
+pub mod aws;
+pub mod aws_config;
+pub mod aws_security_hub;
 pub mod azure;
 pub mod client;
 pub mod command;
@@ -23,8 +26,15 @@ mod oauth;
 pub mod probe;
 pub mod push;
 pub mod run;
+pub mod s3;
 pub mod session;
 pub mod wiz;
+
+/// A server that says exactly what it is told, for tests of what we make of it.
+#[cfg(test)]
+#[expect(dead_code, reason = "the tests of the collectors use the rest")]
+#[path = "../../tests/collectors/server.rs"]
+mod test_server;
 
 /// How a source is reached. Each kind's `Config` lives in its own file; a new kind is one file and one variant.
 #[derive(Clone, Debug)]
@@ -33,6 +43,14 @@ pub enum Reach {
     File(file::Config),
     /// A document behind a URL.
     Http(http::Config),
+    /// Security Hub's findings, as ASFF.
+    AwsSecurityHub(aws_security_hub::Config),
+    /// Security Hub's findings, as OCSF.
+    AwsSecurityHubV2(aws_security_hub::Config),
+    /// What AWS Config's rules found.
+    AwsConfig(aws_config::Config),
+    /// Objects of a bucket.
+    S3(s3::Config),
     /// A program's standard output, or the files it writes.
     Command(command::Config),
     /// Handed in by `POST /api/v1/runs/{collector}`.
@@ -61,6 +79,10 @@ impl Reach {
         match self {
             Reach::File(_) => "file",
             Reach::Http(_) => "http",
+            Reach::AwsSecurityHub(_) => "aws_security_hub",
+            Reach::AwsSecurityHubV2(_) => "aws_security_hub_v2",
+            Reach::AwsConfig(_) => "aws_config",
+            Reach::S3(_) => "s3",
             Reach::Command(_) => "command",
             Reach::Push(_) => "push",
             Reach::AzureDefender(_) => "azure_defender",
@@ -77,7 +99,10 @@ impl Reach {
     /// What its documents are, if the kind of source says it.
     pub const fn format(&self) -> Option<Format> {
         match self {
-            Reach::File(_) | Reach::Http(_) | Reach::Command(_) | Reach::Push(_) => None,
+            Reach::File(_) | Reach::Http(_) | Reach::Command(_) | Reach::Push(_) | Reach::S3(_) => None,
+            Reach::AwsSecurityHub(_) => Some(Format::Asff),
+            Reach::AwsSecurityHubV2(_) => Some(Format::Ocsf),
+            Reach::AwsConfig(_) => Some(Format::AwsConfig),
             Reach::AzureDefender(config) => Some(match config.report {
                 azure::defender::Report::Assessments => Format::AzureAssessments,
                 azure::defender::Report::RegulatoryCompliance => Format::AzureRegulatory,
@@ -100,6 +125,9 @@ impl Reach {
     /// How an API is asked, if it is one that [`session`] asks.
     pub const fn options(&self) -> Option<&session::Options> {
         match self {
+            Reach::AwsSecurityHub(c) | Reach::AwsSecurityHubV2(c) => Some(&c.aws.options),
+            Reach::AwsConfig(c) => Some(&c.aws.options),
+            Reach::S3(c) => Some(&c.aws.options),
             Reach::File(_) | Reach::Http(_) | Reach::Command(_) | Reach::Push(_) => None,
             Reach::AzureDefender(config) => Some(&config.options),
             Reach::AzurePolicy(config) => Some(&config.options),
@@ -182,6 +210,16 @@ pub struct Document {
     pub modified: Option<Moment>,
     /// Fields that every finding of the document gets unless it has them itself (captured from the path).
     pub fields: Vec<(String, String)>,
-    /// Removes the spooled file when the last who holds it lets go: a document, or the cache that may hand it again.
-    pub spool: Option<std::sync::Arc<tempfile::TempPath>>,
+    /// What of ours it lies in, removed when the last who holds it lets go: a document, or the cache that may hand it
+    /// again.
+    pub spool: Option<Held>,
+}
+
+/// Something of ours that lasts as long as it is held.
+#[derive(Clone, Debug)]
+pub enum Held {
+    /// A spooled file.
+    File(std::sync::Arc<tempfile::TempPath>),
+    /// A directory with copies.
+    Directory(std::sync::Arc<tempfile::TempDir>),
 }

@@ -72,7 +72,7 @@ pub fn accept(collector: &str, received: Moment, spool: tempfile::TempPath, comp
             // The job that hands it in has just made it; formats that know better say so.
             modified: Some(received),
             fields,
-            spool: Some(Arc::new(spool)),
+            spool: Some(super::Held::File(Arc::new(spool))),
         });
     }
     collected.finished = clock::now();

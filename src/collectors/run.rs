@@ -4,10 +4,11 @@
 //! schedule drift; a little jitter keeps a hundred replicas from asking at the same second. A run that came to nothing
 //! is tried again sooner, ever less often. A panic costs one run.
 
+use super::aws_security_hub::Version;
 use super::azure::{defender, policy, sentinel};
 use super::client::problem;
 use super::session::Session;
-use super::{Collected, Reach, Schedule, command, file, fugue, gcp_scc, github, http, kubernetes, wiz};
+use super::{Collected, Reach, Schedule, aws_config, aws_security_hub, command, file, fugue, gcp_scc, github, http, kubernetes, s3, wiz};
 use crate::clock;
 use crate::domain::{ProblemKind, Span};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -114,6 +115,7 @@ enum Source {
     Api(Arc<Session>),
     /// A cluster, which can be watched.
     Kubernetes(Box<kubernetes::State>),
+    S3(Box<s3::State>),
     Command,
     Push,
 }
@@ -122,6 +124,9 @@ impl Source {
     fn new(schedule: &Schedule) -> Source {
         if let Reach::Kubernetes(config) = &schedule.reach {
             return Source::Kubernetes(Box::new(kubernetes::State::new(config)));
+        }
+        if let Reach::S3(config) = &schedule.reach {
+            return Source::S3(Box::new(s3::State::new(config)));
         }
         if let Some(options) = schedule.reach.options() {
             return Source::Api(Session::new(options));
@@ -132,6 +137,10 @@ impl Source {
             Reach::Command(_) => Source::Command,
             // The others have options, and are above.
             Reach::Push(_)
+            | Reach::AwsSecurityHub(_)
+            | Reach::AwsSecurityHubV2(_)
+            | Reach::AwsConfig(_)
+            | Reach::S3(_)
             | Reach::AzureDefender(_)
             | Reach::AzurePolicy(_)
             | Reach::Sentinel(_)
@@ -147,7 +156,9 @@ impl Source {
     async fn changed(&self) {
         match self {
             Source::Kubernetes(state) => state.changed().await,
-            Source::File(_) | Source::Http(_) | Source::Api(_) | Source::Command | Source::Push => std::future::pending().await,
+            Source::File(_) | Source::Http(_) | Source::Api(_) | Source::S3(_) | Source::Command | Source::Push => {
+                std::future::pending().await
+            }
         }
     }
 
@@ -156,6 +167,10 @@ impl Source {
         match (&schedule.reach, self) {
             (Reach::File(config), Source::File(state)) => file::collect(name, config, custodian, Path::new(""), state, deadline).await,
             (Reach::Http(config), Source::Http(state)) => http::collect(name, config, state, deadline).await,
+            (Reach::AwsSecurityHub(c), Source::Api(session)) => aws_security_hub::collect(name, c, Version::Cspm, session, deadline).await,
+            (Reach::AwsSecurityHubV2(c), Source::Api(session)) => aws_security_hub::collect(name, c, Version::V2, session, deadline).await,
+            (Reach::AwsConfig(config), Source::Api(session)) => aws_config::collect(name, config, session, deadline).await,
+            (Reach::S3(config), Source::S3(state)) => s3::collect(name, config, state, deadline).await,
             (Reach::Command(config), _) => command::collect(name, config, custodian, deadline).await,
             (Reach::AzureDefender(config), Source::Api(session)) => defender::collect(name, config, session, deadline).await,
             (Reach::AzurePolicy(config), Source::Api(session)) => policy::collect(name, config, session, deadline).await,
@@ -166,19 +181,7 @@ impl Source {
             (Reach::Kubernetes(config), Source::Kubernetes(state)) => kubernetes::collect(name, config, state, deadline).await,
             (Reach::Github(config), Source::Api(session)) => github::collect(name, config, session, deadline).await,
             (Reach::Fugue(config), Source::Api(session)) => fugue::collect(name, config, session, deadline).await,
-            (
-                Reach::File(_)
-                | Reach::Http(_)
-                | Reach::AzureDefender(_)
-                | Reach::AzurePolicy(_)
-                | Reach::Sentinel(_)
-                | Reach::GcpScc(_)
-                | Reach::Wiz(_)
-                | Reach::Kubernetes(_)
-                | Reach::Github(_)
-                | Reach::Fugue(_),
-                _,
-            ) => nothing(name, ProblemKind::Internal, "the source's state is another's"),
+            (_, _) => nothing(name, ProblemKind::Internal, "the source's state is another's"),
         }
     }
 
@@ -188,6 +191,7 @@ impl Source {
             Source::Http(state) => state.forget(),
             Source::Api(session) => session.forget(),
             Source::Kubernetes(state) => state.forget(),
+            Source::S3(state) => state.forget(),
             Source::Command | Source::Push => {}
         }
     }

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 mod apis;
+mod aws;
 mod clouds;
 mod definitions;
 mod digest;
@@ -417,6 +418,13 @@ mod tests {
                 mapping::LIFECYCLE,
             ],
         );
+        check(
+            include_str!("../../docs/sources/aws-security-hub.md"),
+            "sources/aws-security-hub.md",
+            &[aws::SECURITY_HUB_KEYS, aws::SECURITY_HUB_V2_KEYS, aws::AWS_KEYS, aws::ACCOUNT_KEYS],
+        );
+        check(include_str!("../../docs/sources/aws-config.md"), "sources/aws-config.md", &[aws::CONFIG_KEYS]);
+        check(include_str!("../../docs/sources/s3.md"), "sources/s3.md", &[aws::S3_KEYS]);
         check(
             include_str!("../../docs/definitions.md"),
             "definitions.md",

@@ -1,19 +1,46 @@
 //! `from:` — how a collector reaches its source, from YAML to each room's own `Config`.
 
-use super::apis;
-use super::clouds;
 use super::errors::{Place, ProblemSeverity, Report, suggestion};
 use super::yaml::{At, Entry, Node, Table, Value, excerpt};
+use super::{apis, aws, clouds};
 use crate::collectors::client::{Network, Retry, Secret};
 use crate::collectors::{Reach, command, file, http, push, session};
 use crate::domain::Span;
 use std::path::{Path, PathBuf};
 
-pub(super) const KINDS: &[&str] =
-    &["file", "http", "command", "push", "azure_defender", "azure_policy", "sentinel", "gcp_scc", "wiz", "kubernetes", "github", "fugue"];
+pub(super) const KINDS: &[&str] = &[
+    "file",
+    "http",
+    "command",
+    "push",
+    "aws_security_hub",
+    "aws_security_hub_v2",
+    "aws_config",
+    "s3",
+    "azure_defender",
+    "azure_policy",
+    "sentinel",
+    "gcp_scc",
+    "wiz",
+    "kubernetes",
+    "github",
+    "fugue",
+];
 
 /// Kinds that bring documents of one format, which need not be named.
-const IMPLY: &[&str] = &["azure_defender", "azure_policy", "sentinel", "gcp_scc", "wiz", "kubernetes", "github", "fugue"];
+const IMPLY: &[&str] = &[
+    "aws_security_hub",
+    "aws_security_hub_v2",
+    "aws_config",
+    "azure_defender",
+    "azure_policy",
+    "sentinel",
+    "gcp_scc",
+    "wiz",
+    "kubernetes",
+    "github",
+    "fugue",
+];
 
 pub(super) const FILE_KEYS: &[&str] = &["path", "paths", "include", "exclude", "settle", "runs"];
 pub(super) const HTTP_KEYS: &[&str] = &[
@@ -68,7 +95,7 @@ pub(super) const COMMAND_KEYS: &[&str] = &["argv", "env", "set", "env_files", "c
 pub(super) const PUSH_KEYS: &[&str] = &["token_file", "token_env", "max_bytes"];
 
 /// Sources that get a collector of their own in a later release, and what their documents are called here.
-const LATER: &[(&str, &str)] = &[("aws_security_hub", "asff"), ("aws_config", "aws_config"), ("snyk", "snyk_iac")];
+const LATER: &[(&str, &str)] = &[("snyk", "snyk_iac")];
 
 /// What a collector of ours could be called besides its name here.
 const ALIASES: &[(&str, &str)] = &[
@@ -151,6 +178,14 @@ pub(super) fn read(node: &Node, format: &str, base: &Base<'_>, report: &Report) 
         "http" => http_config(body, base, report).map(Reach::Http),
         "command" => command_config(body, format, base, report).map(Reach::Command),
         "push" => push_config(body, base, report).map(Reach::Push),
+        "aws_security_hub" => {
+            aws::security_hub(body, "from.aws_security_hub", aws::SECURITY_HUB_KEYS, base, report).map(Reach::AwsSecurityHub)
+        }
+        "aws_security_hub_v2" => {
+            aws::security_hub(body, "from.aws_security_hub_v2", aws::SECURITY_HUB_V2_KEYS, base, report).map(Reach::AwsSecurityHubV2)
+        }
+        "aws_config" => aws::config(body, base, report).map(Reach::AwsConfig),
+        "s3" => aws::s3(body, format, base, report).map(Reach::S3),
         "azure_defender" => clouds::azure_defender(body, base, report).map(Reach::AzureDefender),
         "azure_policy" => clouds::azure_policy(body, base, report).map(Reach::AzurePolicy),
         "sentinel" => clouds::sentinel(body, base, report).map(Reach::Sentinel),
@@ -343,7 +378,7 @@ pub(super) fn options(t: &Table<'_, '_>, defaults: session::Options, base: &Base
     }
 }
 
-fn small(t: &Table<'_, '_>, key: &str, range: std::ops::RangeInclusive<u64>) -> Option<u32> {
+pub(super) fn small(t: &Table<'_, '_>, key: &str, range: std::ops::RangeInclusive<u64>) -> Option<u32> {
     t.whole(key, range).and_then(|n| u32::try_from(n.value).ok())
 }
 
@@ -577,9 +612,13 @@ fn size(t: &Table<'_, '_>, key: &str) -> Option<u64> {
 pub(super) fn captures(reach: &Reach) -> Vec<String> {
     match reach {
         Reach::File(file) => file.captures(),
+        Reach::S3(s3) => s3.files.captures(),
         Reach::Http(_)
         | Reach::Command(_)
         | Reach::Push(_)
+        | Reach::AwsSecurityHub(_)
+        | Reach::AwsSecurityHubV2(_)
+        | Reach::AwsConfig(_)
         | Reach::AzureDefender(_)
         | Reach::AzurePolicy(_)
         | Reach::Sentinel(_)

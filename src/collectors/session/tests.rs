@@ -1,11 +1,8 @@
 //! The one manner against servers that have none.
 
-#[path = "../../../tests/collectors/server.rs"]
-#[expect(dead_code, reason = "the tests of the collectors use the rest")]
-mod server;
-
 use super::*;
 use crate::collectors::client::Secret;
+use crate::collectors::test_server as server;
 use server::{Server, answer, ok};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
