@@ -980,7 +980,6 @@ impl Part {
         self.complete &= other.complete;
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the first source whose document is one list and no more"))]
     /// All pages of a list as one document; see [`Run::walk`]. What came before a fault is kept.
     pub(super) async fn walk(
         &mut self,
