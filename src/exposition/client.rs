@@ -3,7 +3,8 @@
 
 use super::names::{self, Metric};
 use super::render::{
-    FRESHNESS, RUN_OUTCOMES, SLICE_OUTCOMES, VERSION, control_info, each_deadline, each_joint, each_violation, scope_parts, waiver_ends,
+    FRESHNESS, RUN_OUTCOMES, SLICE_OUTCOMES, VERSION, control_info, each_deadline, each_joint, each_violation, scope_parts, slo_controls,
+    waiver_ends,
 };
 use super::write::Page;
 use crate::domain::{CheckResult, Counts, Moment, ProblemKind, Ratio, Severity, State, WaiverOrigin, WaiverState};
@@ -266,6 +267,11 @@ impl Collector for SnapshotCollector {
         let slos = || ids.iter().map(String::as_str).zip(&numbers);
         let objectives = ids.iter().zip(s.slos.iter()).map(|(id, v)| ([("slo", id.as_str())], v.slo.objective));
         some_gauges(&mut enc, &names::SLO_OBJECTIVE, objectives.collect())?;
+        let covered = ids
+            .iter()
+            .zip(s.slos.iter())
+            .flat_map(|(id, v)| slo_controls(s, v).map(|c| vec![("slo".to_owned(), id.clone()), ("control".to_owned(), c.to_owned())]));
+        some_infos(&mut enc, &names::SLO_CONTROL_INFO, covered.collect())?;
         let errors = slos().flat_map(|(id, n)| {
             let each = n.error.iter();
             each.filter_map(move |(w, e)| Some(([("slo", id.to_owned()), ("window", window::name(*w))], (*e)?)))

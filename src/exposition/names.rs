@@ -189,6 +189,8 @@ metrics! {
         "Time until an SLO's error budget is spent if states stay as they are but for waivers that end and evidence that nobody renews; +Inf: never.";
     SLO_OBJECTIVE: Gauge "compliance_slo_objective_ratio" ["slo"]
         "The objective of an SLO, for every SLO that the exporter keeps account of.";
+    SLO_CONTROL_INFO: Info "compliance_slo_control_info" ["slo", CONTROL]
+        "Controls that an SLO covers; a composite covers none by itself.";
     SLICES: Counter "compliance_slices_total" ["slo", OUTCOME]
         "Time slices of an SLO that are over, by outcome.";
     GATE_CHECKS: Counter "compliance_gate_checks_total" ["gate", "expected", OUTCOME]

@@ -6,7 +6,7 @@ use super::names::label::{COLLECTOR, CONTROL, OUTCOME, SCOPE, SEVERITY, STATE};
 use super::write::{Page, Value, label, label_name};
 use crate::domain::{CheckResult, Counts, Moment, ProblemKind, Ratio, Severity, State, WaiverOrigin, WaiverState};
 use crate::slo::{Timeline, window};
-use crate::snapshot::{ControlView, Row, RowNow, SloNumbers, Snapshot, ViolationCounts, Violations};
+use crate::snapshot::{ControlView, Row, RowNow, SloNumbers, SloView, Snapshot, ViolationCounts, Violations};
 use std::collections::BTreeSet;
 
 /// Label text made ready once for each control and scope, not for each series.
@@ -253,6 +253,13 @@ fn definitions(page: &mut Page, s: &Snapshot, labels: &Labels) {
     for view in s.slos.iter() {
         family.sample(&[&first("slo", &view.slo.id()), "}"], Value::Float(view.slo.objective));
     }
+    let mut family = page.family(&names::SLO_CONTROL_INFO);
+    for view in s.slos.iter() {
+        let head = first("slo", &view.slo.id());
+        for control in slo_controls(s, view) {
+            family.sample(&[&head, &next(CONTROL, control), "}"], Value::Int(1));
+        }
+    }
     let mut family = page.family(&names::EVIDENCE_MAX_AGE);
     for (c, head) in s.controls.iter().zip(&labels.control) {
         family.sample(&[head, "}"], Value::Millis(c.max_age.0));
@@ -261,6 +268,11 @@ fn definitions(page: &mut Page, s: &Snapshot, labels: &Labels) {
     for (c, head) in s.controls.iter().zip(&labels.control) {
         family.sample(&[head, "}"], Value::Int(c.disagreements));
     }
+}
+
+/// Ids of the controls that an SLO covers.
+pub(super) fn slo_controls<'s>(s: &'s Snapshot, view: &'s SloView) -> impl Iterator<Item = &'s str> {
+    view.controls.iter().filter_map(|c| Some(s.controls.get(*c as usize)?.id.as_str()))
 }
 
 /// The labels of `compliance_control_info` after `control`.

@@ -85,13 +85,15 @@ fn objectives() -> Row {
                     Column::value("Objective", Unit::Ratio).width(90),
                     Column::value("Kept", Unit::Ratio).decimals(2).width(90),
                     Column::value("Budget left", Unit::Ratio).decimals(0).width(200).bar(-1.0, 1.0).steps(BUDGET),
+                    Column::value("Of full period", Unit::Ratio).decimals(0).width(110).steps(BUDGET),
                     Column::value("Spent in", Unit::Seconds).decimals(1).width(130).steps(SPENT_IN).map(SPENT),
                 ],
             )
-            .about("Each SLO over its own period. Kept: the share of good resource-time (or episodes, slices, checks). Budget left: below zero it is overspent. Spent in: when the budget will be spent if all stays as it is, with what is known to run out.")
+            .about("Each SLO over its own period. Kept: the share of good resource-time (or episodes, slices, checks). Budget left: below zero it is overspent; it is that of the time observed, and an SLO younger than its period is better read by what is left of the full period, if all stays as it is. Spent in: when the budget will be spent if all stays as it is, with what is known to run out.")
             .query("Objective", objective::target())
             .query("Kept", objective::kept())
             .query("Budget left", objective::left())
+            .query("Of full period", objective::left_of_full_period())
             .query("Spent in", objective::spent_in())
             .option("sortBy", serde_json::json!([{ "displayName": "Budget left", "desc": false }])),
             Panel::lines("Budget left over time", 10, 9)

@@ -299,6 +299,12 @@ pub(super) mod objective {
         exact_or_recorded(&names::SLO_ERROR_BUDGET_REMAINING, recorded::BUDGET_REMAINING)
     }
 
+    /// The share that is left if the population stays as it is until the period is full: the one to read in the first
+    /// period, when a few bad hours are a large part of the time observed.
+    pub(in crate::generate::dashboards) fn left_of_full_period() -> String {
+        own(&names::SLO_ERROR_BUDGET_REMAINING_FULL, &[])
+    }
+
     /// 1 − e over the period, from what is left: right for every kind of SLI, also where short windows have no event.
     pub(in crate::generate::dashboards) fn kept() -> String {
         format!("1 - (1 - ({})) * (1 - ({}))", left(), target())

@@ -2,7 +2,9 @@
 
 use super::common::{self, BUDGET, BURN, PLAIN, SPENT, SPENT_IN};
 use super::model::{Annotation, Color, Column, Dashboard, Mapping, Panel, Row, Unit};
-use super::query::{M, objective, once, sel};
+use super::query::{M, objective, once, sel, sum};
+use crate::domain::State;
+use crate::exposition::names::label::{CONTROL, SCOPE, STATE};
 use crate::exposition::names::{self, alert, recorded};
 use crate::generate::Options;
 
@@ -25,7 +27,7 @@ pub(super) fn dashboard(options: &Options) -> Dashboard {
             text: "{{sloth_severity}}",
         }],
         links: vec![common::page_link("bornright", "/")],
-        rows: vec![standing(), budget(), burning(), alerts(), arithmetic()],
+        rows: vec![standing(), budget(), burning(), spenders(), alerts(), arithmetic()],
     }
 }
 
@@ -35,16 +37,17 @@ fn firing(conditions: &[M<'_>]) -> String {
 }
 
 fn standing() -> Row {
-    let plain = |title, expr, unit, decimals| Panel::stat(title, 4, 4).query("", expr).unit(unit).decimals(decimals).steps(PLAIN);
+    let plain = |title, expr, unit, decimals| Panel::stat(title, 3, 4).query("", expr).unit(unit).decimals(decimals).steps(PLAIN);
     Row {
         title: "",
         panels: vec![
             plain("Objective", objective::target(), Unit::Ratio, 2).about("The share that is promised to be good, over the period."),
             plain("Kept in the period", objective::kept(), Unit::Ratio, 2)
                 .about("The share that was good over the period. For SLOs about events (deadlines, slices, gate checks), too: short windows without an event say nothing about those."),
-            Panel::stat("Budget left now", 4, 4)
-                .about("The share of the period's error budget that is left; below zero it is overspent. In the first period of a young SLO the budget is that of the time observed.")
-                .query("", objective::left())
+            Panel::stat("Budget left now", 7, 4)
+                .about("The share of the error budget that is left; below zero it is overspent. While the SLO is younger than its period it warms up: a bad hour is a large part of the time observed, and a small one of the full period.")
+                .query("of the time observed", objective::left())
+                .query("of the full period", objective::left_of_full_period())
                 .unit(Unit::Ratio)
                 .decimals(1)
                 .steps(BUDGET),
@@ -114,6 +117,50 @@ fn burning() -> Row {
     errors = errors.query("period", format!("1 - ({})", objective::kept())).query("budget", format!("1 - ({})", objective::target()));
     burn = burn.query("period", format!("1 - ({})", objective::left()));
     Row { title: "Burn rate", panels: vec![errors, burn] }
+}
+
+/// Which controls and scopes fail.
+fn spenders() -> Row {
+    let covered = format!(" and on ({CONTROL}) {}", sel(&names::SLO_CONTROL_INFO, &[M::Var(objective::SLO, "slo")]));
+    let each = |state: State, by: &[&str]| {
+        let rows = once(&[CONTROL, SCOPE], &sel(&names::RESOURCES, &[M::Is(STATE, state.word())]));
+        sum(by, &format!("{rows}{covered}"))
+    };
+    let rose = |state: State, by: &[&str]| {
+        let rows = sel(&names::RESOURCE_SECONDS, &[M::Is(STATE, state.word())]);
+        let (now, before) = (once(&[CONTROL, SCOPE], &rows), once(&[CONTROL, SCOPE], &format!("{rows} offset $__range")));
+        sum(by, &format!("clamp_min({now} - ({before} or {now} * 0), 0){covered}"))
+    };
+    let (control, control_url) = common::to_control(false);
+    let (page, page_url) = common::to_page();
+    let by = |first: Column, title, labels: &[&str]| {
+        Panel::table(
+            title,
+            12,
+            9,
+            vec![
+                first,
+                Column::value("Violate", Unit::Count).width(90),
+                Column::value("Unknown", Unit::Count).width(100),
+                Column::value("Time in violation", Unit::Seconds).decimals(1).width(150),
+                Column::value("Of it", Unit::Ratio).decimals(1).width(150).bar(0.0, 1.0),
+            ],
+        )
+        .query("Violate", each(State::NonCompliant, labels))
+        .query("Unknown", each(State::Unknown, labels))
+        .query("Time in violation", rose(State::NonCompliant, labels))
+        .query("Of it", format!("{} / on () group_left () ({} > 0)", rose(State::NonCompliant, labels), rose(State::NonCompliant, &[])))
+        .option("sortBy", serde_json::json!([{ "displayName": "Of it", "desc": true }, { "displayName": "Violate", "desc": true }]))
+    };
+    Row {
+        title: "What spends it",
+        panels: vec![
+            by(Column::label(CONTROL, "Control").link(control, control_url).link(page, page_url), "By control", &[CONTROL])
+                .about("The controls that the SLO covers: resources in violation and unknown now, resource-time in violation in the time shown (or of all that is on record, where Prometheus knows less), and its share of all of it. A composite covers no control by itself."),
+            by(Column::label(SCOPE, "Scope"), "By scope", &[SCOPE])
+                .about("The same controls by scope. All scopes are shown, also for an SLO that is about some of them."),
+        ],
+    }
 }
 
 fn alerts() -> Row {
