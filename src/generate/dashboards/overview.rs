@@ -96,9 +96,9 @@ fn objectives() -> Row {
             .query("Of full period", objective::left_of_full_period())
             .query("Spent in", objective::spent_in())
             .option("sortBy", serde_json::json!([{ "displayName": "Budget left", "desc": false }])),
-            Panel::lines("Budget left over time", 10, 9)
+            Panel::lines("The ten smallest budgets over time", 10, 9)
                 .about("At 0 the budget of the period is spent. It comes back as old failures leave the period.")
-                .query("{{sloth_id}}", objective::left())
+                .query("{{sloth_id}}", objective::left_of_the_worst())
                 .unit(Unit::Ratio)
                 .decimals(0)
                 .steps(BUDGET)
@@ -251,8 +251,8 @@ fn debts() -> Row {
             .no_value("no end is known")
             .option("sortBy", serde_json::json!([{ "displayName": "In", "desc": false }])),
             Panel::bars("Budget spent in", 7, 7)
-                .about("When each SLO's error budget will be spent if all stays as it is, with waivers and evidence that are known to run out. From 3 days on the alert ComplianceBudgetExhaustionSoon speaks.")
-                .query("{{sloth_id}}", objective::spent_in())
+                .about("The ten SLOs whose error budgets will be spent first, if all stays as it is, with waivers and evidence that are known to run out. From 3 days on the alert ComplianceBudgetExhaustionSoon speaks.")
+                .query("{{sloth_id}}", format!("bottomk(10, {})", objective::spent_in()))
                 .unit(Unit::Seconds)
                 .decimals(1)
                 .range(0.0, 30.0 * 86400.0)

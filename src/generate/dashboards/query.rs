@@ -299,6 +299,15 @@ pub(super) mod objective {
         exact_or_recorded(&names::SLO_ERROR_BUDGET_REMAINING, recorded::BUDGET_REMAINING)
     }
 
+    /// [`left`] of the ten SLOs that have least of it at the end of the time shown: with an objective for every control
+    /// there are more lines than anybody can read.
+    pub(in crate::generate::dashboards) fn left_of_the_worst() -> String {
+        let exact = format!("{} @ end()", sel(&names::SLO_ERROR_BUDGET_REMAINING, &[M::Var(SLO, variable::SLO)]));
+        let recorded = format!("{} @ end()", noted_series(recorded::BUDGET_REMAINING));
+        let at_the_end = format!("{} or {}", named_as_recorded(&once(&[SLO], &exact)), once(&[ID], &recorded));
+        format!("({}) and on ({ID}) bottomk(10, {at_the_end})", left())
+    }
+
     /// The share that is left if the population stays as it is until the period is full: the one to read in the first
     /// period, when a few bad hours are a large part of the time observed.
     pub(in crate::generate::dashboards) fn left_of_full_period() -> String {
