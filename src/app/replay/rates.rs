@@ -276,8 +276,9 @@ mod tests {
         assert_eq!(rate(1_000_000, 1_150_000, 0), 0.5);
         // From 120 s on, 10 s old: 190 s of growth in 180 s of samples plus the 10 s before.
         assert!((rate(10_000, 190_000, 120_000) - 190.0 / 300.0).abs() < 1e-12);
-        // Older than half a step: 30 s are added.
-        assert!((rate(50_000, 230_000, 120_000) - 210.0 / 300.0).abs() < 1e-12);
+        // 50 s old, less than 1.1 steps: carried back to zero. 90 s old, more than that: half a step is added.
+        assert!((rate(50_000, 230_000, 120_000) - 230.0 / 300.0).abs() < 1e-12);
+        assert!((rate(90_000, 270_000, 120_000) - 210.0 / 300.0).abs() < 1e-12);
         // Just born: it began at zero, nothing is added.
         assert!((rate(0, 180_000, 120_000) - 180.0 / 300.0).abs() < 1e-12);
     }
