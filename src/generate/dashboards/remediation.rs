@@ -74,7 +74,7 @@ fn standing() -> Row {
                 .unit(Unit::Ratio)
                 .decimals(1)
                 .steps(PLAIN)
-                .no_value("no deadline yet"),
+                .no_value("no deadline in this time"),
             Panel::stat("Mean time to fix", 7, 4)
                 .about("Of the fixed: the mean of violations that were fixed in the time shown; those still open are not in it. With the open: time in violation divided by fixes, which counts what is open, too, and is the honest one. Where Prometheus knows less than the time shown: of all that is on record.")
                 .query("with the open", exposure(&[]))
@@ -82,7 +82,7 @@ fn standing() -> Row {
                 .unit(Unit::Seconds)
                 .decimals(1)
                 .steps(PLAIN)
-                .no_value("no fix yet"),
+                .no_value("no fix in this time"),
         ],
     }
 }
@@ -207,7 +207,7 @@ fn time() -> Row {
                 .decimals(1)
                 .min(0.0)
                 .steps(PLAIN)
-                .no_value("no fix yet"),
+                .no_value("no fix in this time"),
             Panel::bars("Deadlines met and missed", 6, 9)
                 .about("In the time shown, by severity.")
                 .query("{{outcome}}, {{severity}}", deadlines(None, &[OUTCOME, SEVERITY], "$__range"))
