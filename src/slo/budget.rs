@@ -140,7 +140,8 @@ impl<'m> Objectives<'m> {
             let members = m.slo.composite.iter().flat_map(|c| &c.members).filter_map(|member| self.get(&member.slo));
             return members.filter_map(|m| self.exhaustion_seconds(m, steps, scan_interval, now)).reduce(f64::min);
         }
-        let remaining = self.budget(m, now).remaining?;
+        // In the first period the observed budget is as short as the history, and spent by the first failure.
+        let remaining = self.budget(m, now).remaining_full_period?;
         let exact =
             self.held(m) && m.slo.weights != Weights::Controls && mode.is_none_or(|c| c == CompositeMode::Pooled || counts_itself(c));
         if exact {
