@@ -2,9 +2,9 @@
 //! dashboards ask for. Each kind of SLO is generated, linted and run.
 
 use bornright::config;
-use bornright::domain::{Control, Span};
+use bornright::domain::{Control, Nature, Severity, Span};
 use bornright::generate::{self, Artefact, Input, Objective, Options, PeriodSource, ScanFrom, Target};
-use bornright::slo::{Composite, CompositeMode, ControlSelector, Member, Policy, Sli, Slo, Weights};
+use bornright::slo::{Calendar, Composite, CompositeMode, ControlSelector, Member, Policy, Sli, Slo, Weights};
 use std::path::Path;
 use std::process::Command;
 
@@ -17,9 +17,7 @@ fn span(text: &str) -> Span {
     Span::parse(text).expect("a duration")
 }
 
-/// Four controls of several severities.
-fn controls() -> Vec<Control> {
-    let text = r"
+const CONTROLS: &str = r"
 apiVersion: bornright/v1
 kind: ControlSet
 metadata: { name: example }
@@ -32,6 +30,13 @@ spec:
     - { id: logging, title: Logs are kept, severity: low, owner: platform, checks: [{ format: ocsf, id: c }] }
     - { id: admission, title: No privileged pods, severity: high, nature: preventive, checks: [{ format: ocsf, id: d }] }
 ";
+
+/// Four controls of several severities.
+fn controls() -> Vec<Control> {
+    controls_of(CONTROLS)
+}
+
+fn controls_of(text: &str) -> Vec<Control> {
     let loaded = config::parse_definitions(&[("example.yaml".to_owned(), text.to_owned())]);
     let definitions = loaded.value.unwrap_or_else(|| panic!("{}", loaded.problems));
     definitions.controls().cloned().collect()
@@ -371,6 +376,136 @@ fn other_tools_get_what_they_can_read_and_are_told_the_rest() {
     assert_eq!((&object["kind"], &object["metadata"]["namespace"]), (&"PrometheusRule".into(), &"monitoring".into()));
     let rules = yaml(file(&generated(Target::Alerts, &input), "alerts/rules/pci-mfa.rules.yaml"));
     assert_eq!(object["spec"]["groups"], rules["groups"]);
+}
+
+/// Whatever `generate openslo` writes is read as the SLO that it was; where it is not, the file and a note say what is lost.
+#[test]
+fn openslo_documents_are_read_back_as_the_same_slos() {
+    let set = CONTROLS.replace("fix_within: 2d }", "fix_within: 2d, requirements: { soc2: [CC6.1] } }");
+    let mut input = Input { controls: controls_of(&set), ..all_kinds() };
+    let berlin = jiff::tz::TimeZoneDatabase::bundled().get("Europe/Berlin").expect("a zone");
+    let by_calendar = |name: &str, calendar, period: &str| Slo { calendar: Some(calendar), period: span(period), ..slo(name, &["mfa"]) };
+    let selector = ControlSelector {
+        ids: vec!["m*".to_owned(), "logging".to_owned()],
+        set: Some("example".to_owned()),
+        requirement: Some("soc2/CC6".to_owned()),
+        severity: vec![Severity::High, Severity::Critical],
+        nature: vec![Nature::Detective],
+    };
+    let everything = Slo {
+        description: "Two lines,\nthe second: \"# quoted\".".to_owned(),
+        labels: [("team".to_owned(), "0123".to_owned()), ("tier".to_owned(), "yes".to_owned())].into(),
+        controls: selector,
+        objective: 0.99995,
+        period: span("36h"),
+        unknown: Policy::Good,
+        waived: Policy::Bad,
+        weights: Weights::Severity([0, 1, 2, 5, 10]),
+        min_bad_resources: Some(2),
+        expected_resources: Some(4000),
+        scan_interval: Some(span("1m30s")),
+        rescan_on_demand: true,
+        runbook_url: "https://wiki.example/mfa#now".to_owned(),
+        ..slo("everything", &[])
+    };
+    input.objectives.extend(
+        [
+            everything,
+            Slo { sli: Sli::RemediationLatency, expected_events: Some(70), ..slo("events", &["mfa"]) },
+            Slo { sli: Sli::TimeSlice { slice: Span::SECOND.times(90), threshold: 0.999 }, ..slo("odd-slices", &["mfa"]) },
+            Slo { time_zone: berlin, ..by_calendar("monthly", Calendar::Month, "30d") },
+            by_calendar("daily-report", Calendar::Day, "1d"),
+            by_calendar("weekly", Calendar::Week, "7d"),
+            by_calendar("yearly", Calendar::Year, "365d"),
+            by_calendar("quarterly", Calendar::Quarter, "30d"),
+            Slo { period: span("90m1s"), ..slo("odd-period", &["mfa"]) },
+            slo("Upper_Case", &["mfa"]),
+            Slo { service: "other".to_owned(), ..slo("mfa", &["mfa"]) },
+            Slo { description: "é".repeat(1051), ..slo("wordy", &["mfa"]) },
+        ]
+        .map(|s| every(MINUTE.times(5), s)),
+    );
+    let output = generate::generate(Target::Openslo, &input).expect("generated");
+    let mut docs = vec![("controls.yaml".to_owned(), set)];
+    docs.extend(output.artefacts.iter().map(|a| (a.path.clone(), a.text.clone())));
+    let loaded = config::parse_definitions(&docs);
+    let back = loaded.value.unwrap_or_else(|| panic!("{}", loaded.problems)).slos;
+    let composites = input.objectives.iter().filter(|o| o.slo.composite.is_some()).count();
+    // What is said of the SLOs themselves (the codes) would be said of the originals, too.
+    let said: Vec<&str> = loaded.problems.problems.iter().filter(|p| p.code.is_none()).map(|p| p.message.as_str()).collect();
+    assert_eq!(said.len(), composites, "{}", loaded.problems);
+    assert!(said.iter().all(|m| m.ends_with("it is left out")), "{said:?}");
+    assert_eq!(back.len(), input.objectives.len() - composites);
+    for Objective { slo, .. } in &input.objectives {
+        let id = slo.id();
+        let notes: Vec<&str> = output.notes.iter().filter_map(|n| n.strip_prefix(&id)?.strip_prefix(": not expressed: ")).collect();
+        let told = |what: &str| assert!(notes.iter().any(|n| n.contains(what)), "{id}: no `{what}` in {notes:?}");
+        let found = back.iter().find(|s| s.id() == id);
+        let expected = match slo.name.as_str() {
+            _ if slo.composite.is_some() => {
+                told("the document is left out");
+                assert_eq!(found, None);
+                continue;
+            }
+            _ if slo.scope.is_some() => {
+                told("`for_each: scope` made it for scope prod\"eu/1");
+                Slo { scope: None, ..slo.clone() }
+            }
+            "quarterly" => {
+                told("its rolling period of 30d: beside its calendar it is 90d");
+                Slo { period: span("90d"), ..slo.clone() }
+            }
+            "odd-period" => {
+                told("its period of 1h30m1s");
+                Slo { period: span("91m"), ..slo.clone() }
+            }
+            "wordy" => {
+                told("its description beyond 1050 characters");
+                Slo { description: "é".repeat(1050), ..slo.clone() }
+            }
+            "Upper_Case" => {
+                told("`Upper_Case` is none of DNS");
+                slo.clone()
+            }
+            "mfa" if slo.service == "other" => {
+                told("another SLO is called `mfa`");
+                slo.clone()
+            }
+            _ => {
+                assert!(notes.is_empty(), "{id}: {notes:?}");
+                slo.clone()
+            }
+        };
+        assert_eq!(found, Some(&expected), "{id}");
+    }
+    // What is read back is written the same again.
+    let again = |o: &Objective| Objective { slo: back.iter().find(|s| s.id() == o.slo.id()).unwrap_or(&o.slo).clone(), ..o.clone() };
+    let lossy = |o: &Objective| output.notes.iter().any(|n| n.starts_with(&format!("{}: ", o.slo.id())));
+    let second = Input { objectives: input.objectives.iter().map(again).collect(), ..input.clone() };
+    let second = generated(Target::Openslo, &second);
+    for o in input.objectives.iter().filter(|o| !lossy(o)) {
+        let path = format!("exports/openslo/{}.yaml", o.slo.id());
+        assert_eq!(file(&second, &path), file(&output.artefacts, &path));
+    }
+}
+
+/// The queries are there for other tools: as annotations, or as what is measured.
+#[test]
+fn openslo_documents_have_the_queries_too() {
+    let input = all_kinds();
+    let bad = "sum(compliance_resource_seconds_total{control=\"mfa\",state=~\"non_compliant|unknown\"})";
+    let ours = yaml(file(&generated(Target::Openslo, &input), "exports/openslo/pci-mfa.yaml"));
+    assert_eq!(ours["metadata"]["annotations"]["bornright/promql-bad"], bad);
+    assert_eq!(ours["spec"]["indicator"]["spec"]["ratioMetric"]["bad"]["metricSource"]["type"], "bornright");
+
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    std::fs::write(dir.path().join("defs.yaml"), DEFINITIONS.replace(", for_each: scope", "")).expect("written");
+    let (code, _, said) = support::run(dir.path(), &["generate", "openslo", "defs.yaml", "--openslo-source", "prometheus"]);
+    assert_eq!(code, 0, "{said}");
+    let theirs = yaml(&std::fs::read_to_string(dir.path().join("exports/openslo/pci-mfa.yaml")).expect("it is there"));
+    let source = &theirs["spec"]["indicator"]["spec"]["ratioMetric"]["bad"]["metricSource"];
+    assert_eq!((&source["type"], &source["spec"]["query"]), (&"Prometheus".into(), &bad.into()));
+    assert_eq!(support::run(dir.path(), &["generate", "openslo", "defs.yaml", "--openslo-source", "guess"]).0, 2);
 }
 
 #[test]

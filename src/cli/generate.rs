@@ -5,12 +5,13 @@
 
 use super::complain;
 use crate::config::{self, CollectorConfig, Definitions};
-use crate::domain::{CheckSelector, Control, Span};
-use crate::generate::{self, ASSUMED_SCAN_INTERVAL, Artefact, Input, MARK, Objective, Options, PeriodSource, ScanFrom, Target};
+use crate::domain::{CheckSelector, Span};
+use crate::generate::{
+    self, ASSUMED_SCAN_INTERVAL, Artefact, Input, MARK, Objective, OpensloSource, Options, PeriodSource, ScanFrom, Target,
+};
 use crate::ledger;
-use crate::slo::Slo;
 use anyhow::Context as _;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -68,6 +69,15 @@ pub(crate) struct Args {
     /// Kubernetes namespace of the objects for the operator and for Pyrra
     #[arg(long, value_name = "NAME", default_value = "")]
     namespace: String,
+    /// What OpenSLO documents measure: bornright, in the words that it reads back, with the queries as annotations; or
+    /// prometheus, the queries
+    #[arg(long, value_name = "SOURCE", default_value_t = OpensloSource::Bornright, value_parser = openslo_source)]
+    openslo_source: OpensloSource,
+}
+
+fn openslo_source(text: &str) -> Result<OpensloSource, String> {
+    OpensloSource::from_word(text)
+        .ok_or_else(|| format!("it must be one of {}", OpensloSource::ALL.iter().map(|s| s.word()).collect::<Vec<_>>().join(", ")))
 }
 
 fn period_source(text: &str) -> Result<PeriodSource, String> {
@@ -195,6 +205,7 @@ fn options(args: &Args) -> anyhow::Result<Options> {
         webhook_url: plain(&args.webhook_url),
         webhook_url_dir: plain(&args.webhook_url_dir),
         namespace: args.namespace.clone(),
+        openslo_source: args.openslo_source,
     })
 }
 
@@ -223,39 +234,23 @@ fn objectives(definitions: &Definitions, collectors: &[CollectorConfig], scopes:
             "SLO `{id}` for scope `{scope}` would bear the id of another one\n  help: name the scopes apart, or leave one out of `scopes:`"
         ));
     }
-    let slos = found.slos;
     if !faults.is_empty() {
         anyhow::bail!("{}", faults.join("\n"));
     }
-    let by_id: BTreeMap<String, &Slo> = slos.iter().map(|s| (s.id(), s)).collect();
-    let controls: Vec<&Control> = definitions.controls().collect();
-    Ok(slos
+    let expanded = Definitions { slos: found.slos, ..definitions.clone() };
+    Ok(expanded
+        .slos
         .iter()
         .map(|slo| {
-            let (scan_interval, scan_from) = scan(slo, &by_id, &controls, collectors, 0);
+            let (scan_interval, scan_from) = match config::scan_interval(slo, &expanded, collectors) {
+                Some((span, config::ScanFrom::Slo)) => (span, ScanFrom::Slo),
+                Some((span, config::ScanFrom::Collector(name))) => (span, ScanFrom::Collector(name.to_owned())),
+                Some((span, config::ScanFrom::Members)) => (span, ScanFrom::Members),
+                None => (ASSUMED_SCAN_INTERVAL, ScanFrom::Assumed),
+            };
             Objective { slo: slo.clone(), scan_interval, scan_from }
         })
         .collect())
-}
-
-/// The scan interval T: what the SLO says, else the slowest collector that can feed its controls, else a day.
-fn scan(slo: &Slo, slos: &BTreeMap<String, &Slo>, controls: &[&Control], collectors: &[CollectorConfig], depth: usize) -> (Span, ScanFrom) {
-    if let Some(span) = slo.scan_interval {
-        return (span, ScanFrom::Slo);
-    }
-    // Composites of composites end somewhere; a circle among them is a problem of the definitions.
-    if let Some(composite) = slo.composite.as_ref().filter(|_| depth < 16) {
-        let members = composite.members.iter().filter_map(|m| slos.get(&m.slo));
-        return match members.map(|m| scan(m, slos, controls, collectors, depth + 1).0).max() {
-            Some(span) => (span, ScanFrom::Members),
-            None => (ASSUMED_SCAN_INTERVAL, ScanFrom::Assumed),
-        };
-    }
-    let covered = controls.iter().filter(|c| slo.controls.covers(c));
-    match covered.flat_map(|c| collectors.iter().filter(|k| config::feeds(k, c))).max_by_key(|k| k.every) {
-        Some(collector) => (collector.every, ScanFrom::Collector(collector.name.clone())),
-        None => (ASSUMED_SCAN_INTERVAL, ScanFrom::Assumed),
-    }
 }
 
 /// Files of the target's directory that bear our mark and are not among `artefacts`.

@@ -168,8 +168,11 @@ pub(super) fn scan_interval<'c>(
     }
     if let Some(composite) = slo.composite.as_ref().filter(|_| members) {
         let member = |id: &str| definitions.slos.iter().find(|s| s.id() == id);
-        let spans = composite.members.iter().filter_map(|m| Some(scan_interval(member(&m.slo)?, definitions, collectors, false)?.0));
-        return spans.max().map(|s| (s, ScanFrom::Members));
+        let members = composite.members.iter().filter_map(|m| member(&m.slo));
+        let spans: Vec<Option<Span>> = members.map(|m| scan_interval(m, definitions, collectors, false).map(|(t, _)| t)).collect();
+        // Of which nothing is known is as slow as is assumed, also beside those of which something is.
+        let known = spans.iter().any(Option::is_some);
+        return spans.into_iter().map(|t| t.unwrap_or(SCAN_INTERVAL)).max().filter(|_| known).map(|t| (t, ScanFrom::Members));
     }
     let covered: Vec<&Control> = definitions.controls().filter(|c| slo.controls.covers(c)).collect();
     let feeding = collectors.iter().filter(|k| covered.iter().any(|c| c.checks.iter().any(|check| can_satisfy(k, check))));

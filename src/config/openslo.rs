@@ -52,6 +52,8 @@ pub(super) const SOURCE_KEYS: &[&str] = &[
 ];
 /// The `type` of a source of ours.
 const OURS: &str = "bornright";
+/// How the keys of annotations of ours begin.
+const OUR_ANNOTATIONS: &str = "bornright/";
 
 /// How much of the budget one slice or one event is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -157,7 +159,9 @@ fn head<'n>(doc: &'n Node, report: &Report) -> Option<(String, Head, &'n Node)> 
             }
         }
     }
-    if meta.node("annotations").is_some() {
+    // Those that `generate openslo` writes are queries for other tools, and say nothing new.
+    let ours = |n: &Node| n.as_map().is_some_and(|entries| entries.iter().all(|e| e.key.starts_with(OUR_ANNOTATIONS)));
+    if meta.node("annotations").is_some_and(|n| !ours(n)) {
         unused.insert("`annotations`".to_owned());
     }
     let display_name = meta.text("displayName").map_or_else(String::new, |t| t.value);

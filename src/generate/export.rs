@@ -6,9 +6,9 @@ use super::promql::{Expr, Op, Select, all, call, number};
 use super::rules::{Group, groups, health, percent};
 use super::sli::{Plan, Ratio, Term};
 use super::yaml::{Yaml, document, map};
-use super::{Artefact, Input, MARK, Output, Target};
-use crate::domain::Span;
-use crate::slo::{Calendar, Sli, window};
+use super::{Artefact, Input, MARK, OpensloSource, Output, Target};
+use crate::domain::{Severity, Span};
+use crate::slo::{Calendar, Policy, Sli, Slo, Weights, window};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The labels of an SLO for tools that have such.
@@ -213,84 +213,244 @@ pub(super) fn operator(input: &Input, plans: &[Plan<'_>]) -> Output {
 
 // -------------------------------------------------------------------------------------------------------------- OpenSLO
 
-/// One document for each SLO, as a ratio of two queries of Prometheus.
-pub(super) fn openslo(plans: &[Plan<'_>]) -> Output {
+/// One document for each SLO. By default what is measured is said in our own words, which are read back as the same SLO,
+/// and the queries stand in annotations; on demand the queries are what is measured. A composite is always a query: OpenSLO
+/// would make its members anew.
+pub(super) fn openslo(plans: &[Plan<'_>], source: OpensloSource) -> Output {
     let mut out = Output::default();
-    let mut taken = BTreeSet::new();
+    let (mut files, mut names) = (BTreeSet::new(), BTreeSet::new());
     for plan in plans {
         let slo = plan.slo();
-        let mut said = left_out(plan);
-        let query = |expr: String| map([("metricSource", map([("type", "Prometheus".into()), ("spec", map([("query", expr.into())]))]))]);
-        let (metric, slice) = match (plan.ratio.terms(), slo.sli) {
-            (Some([Term { bad, total, .. }]), sli) => {
-                let slice = match sli {
-                    Sli::TimeSlice { slice, threshold } => Some((slice, threshold)),
-                    _ => None,
-                };
-                let (bad, total) = (all("sum", bad.clone()).to_string(), all("sum", total.clone()).to_string());
-                (map([("ratioMetric", map([("counter", true.into()), ("bad", query(bad)), ("total", query(total))]))]), slice)
-            }
-            // A ratio of several is handed over as one that was worked out before.
-            _ => {
-                said.push(
-                    "how its members or weights become one ratio: it is read as recorded by the rules of `generate alerts`".to_owned(),
-                );
-                let raw = plan.recorded_ratio(Span(5 * Span::MINUTE.0)).to_string();
-                (map([("ratioMetric", map([("counter", false.into()), ("rawType", "failure".into()), ("raw", query(raw))]))]), None)
-            }
-        };
-        if slice.is_some() {
-            said.push("the threshold is applied by the exporter, which counts whole slices; the queries count those".to_owned());
+        let file = dns_name(&plan.id, &mut files);
+        let own = source == OpensloSource::Bornright && slo.composite.is_none();
+        let (mut said, whole) = if own { in_our_words(plan, &file, &mut names) } else { as_queries(plan, &file) };
+        if source == OpensloSource::Bornright && !own {
+            said.push("what the composite is made of: read back, the document is left out; keep that of `kind: SLO`".to_owned());
         }
-        if plan.objective.scan_interval > Span::HOUR {
-            said.push(format!("the scan interval of {}: alert windows do not follow it", plan.objective.scan_interval));
-        }
-        let mut target = vec![("displayName", Yaml::from(format!("{} %", percent(slo.objective)))), ("target", slo.objective.into())];
-        if let Some((length, threshold)) = slice {
-            target.push(("timeSliceTarget", threshold.into()));
-            target.push(("timeSliceWindow", window::name(length).into()));
-        }
-        let time_window = match slo.calendar {
-            None => map([("duration", duration(slo.period).into()), ("isRolling", true.into())]),
-            Some(calendar) => {
-                said.push("the rolling period that alerts use: reports use the calendar's".to_owned());
-                let (length, start) = match calendar {
-                    Calendar::Day => ("1d", "2024-01-01 00:00:00"),
-                    Calendar::Week => ("1w", "2024-01-01 00:00:00"),
-                    Calendar::Month => ("1M", "2024-01-01 00:00:00"),
-                    Calendar::Quarter => ("1Q", "2024-01-01 00:00:00"),
-                    Calendar::Year => ("1Y", "2024-01-01 00:00:00"),
-                };
-                let zone = slo.time_zone.iana_name().unwrap_or("UTC").to_owned();
-                map([
-                    ("duration", length.into()),
-                    ("isRolling", false.into()),
-                    ("calendar", map([("startTime", start.into()), ("timeZone", zone.into())])),
-                ])
-            }
-        };
-        let name = dns_name(&plan.id, &mut taken);
-        let whole = map([
-            ("apiVersion", "openslo/v1".into()),
-            ("kind", "SLO".into()),
-            ("metadata", map([("name", name.as_str().into()), ("displayName", plan.id.as_str().into()), ("labels", labels(plan))])),
-            (
-                "spec",
-                map([
-                    ("description", described(plan).chars().take(1050).collect::<String>().into()),
-                    ("service", slo.service.as_str().into()),
-                    ("indicator", map([("metadata", map([("name", format!("{name}-sli").into())])), ("spec", metric)])),
-                    ("timeWindow", vec![time_window].into()),
-                    ("budgetingMethod", if slice.is_some() { "Timeslices" } else { "Occurrences" }.into()),
-                    ("objectives", vec![map(target)].into()),
-                ]),
-            ),
-        ]);
         let comment = [format!("{MARK} openslo; do not edit.")];
         let whole = with_notes(plan, &said, whole, &mut out.notes);
-        out.artefacts.push(artefact(Target::Openslo, &name, &comment, &whole));
+        out.artefacts.push(artefact(Target::Openslo, &file, &comment, &whole));
     }
     out
+}
+
+fn openslo_document(metadata: Yaml, spec: Vec<(&str, Yaml)>) -> Yaml {
+    map([("apiVersion", "openslo/v1".into()), ("kind", "SLO".into()), ("metadata", metadata), ("spec", map(spec))])
+}
+
+/// The longest description that OpenSLO takes.
+const OPENSLO_DESCRIPTION: usize = 1050;
+
+fn indicator(file: &str, ratio: Vec<(&str, Yaml)>) -> Yaml {
+    map([("metadata", map([("name", format!("{file}-sli").into())])), ("spec", map([("ratioMetric", map(ratio))]))])
+}
+
+/// With `metricSource.type: bornright`, in the shape that `config` reads.
+fn in_our_words(plan: &Plan<'_>, file: &str, names: &mut BTreeSet<String>) -> (Vec<String>, Yaml) {
+    let slo = plan.slo();
+    let mut said = Vec::new();
+    if dns_name(&slo.name, &mut BTreeSet::new()) != slo.name {
+        said.push(format!("a name that OpenSLO takes: `{}` is none of DNS, other tools may refuse it", slo.name));
+    }
+    if !names.insert(slo.name.clone()) {
+        said.push(format!("its service in its name: another SLO is called `{}`, too", slo.name));
+    }
+    if let Some(scope) = &slo.scope {
+        said.push(format!("that `for_each: scope` made it for scope {scope}: read back, it is an SLO by itself"));
+    }
+    let mut metadata = vec![("name", Yaml::from(slo.name.as_str()))];
+    // Without a description the displayed name would be read as one.
+    if !slo.description.is_empty() {
+        metadata.push(("displayName", plan.id.as_str().into()));
+    }
+    if !slo.labels.is_empty() {
+        metadata.push(("labels", map(slo.labels.iter().map(|(k, v)| (k.clone(), v.as_str().into())))));
+    }
+    let queries = match plan.ratio.terms() {
+        Some([Term { bad, total, .. }]) => vec![
+            ("bornright/promql-bad", Yaml::from(all("sum", bad.clone()).to_string())),
+            ("bornright/promql-total", all("sum", total.clone()).to_string().into()),
+        ],
+        _ => vec![("bornright/promql-ratio", plan.recorded_ratio(Span(5 * Span::MINUTE.0)).to_string().into())],
+    };
+    metadata.push(("annotations", map(queries)));
+    // A slice of OpenSLO is of whole minutes; another is said in the source.
+    let slice = match slo.sli {
+        Sli::TimeSlice { slice, threshold } if slice.0.is_multiple_of(Span::MINUTE.0) => Some((slice, threshold)),
+        _ => None,
+    };
+    let states = matches!(slo.sli, Sli::ResourceTime | Sli::TimeSlice { .. });
+    let (mut bad, mut total) = (Vec::new(), measured(slo));
+    if slice.is_none() && slo.sli != Sli::ResourceTime {
+        bad.push(("sli", kind(slo.sli)));
+        total.push(("sli", kind(slo.sli)));
+    }
+    if states {
+        let (of_bad, of_total) = plan.states();
+        let list = |states: &str| texts(states.split('|'));
+        bad.push(("states", list(&of_bad)));
+        total.push(("states", list(&of_total)));
+    }
+    for (key, policy) in [("unknown", slo.unknown), ("waived", slo.waived)] {
+        if !states && policy != Policy::Exclude {
+            total.push((key, policy.word().into()));
+        }
+    }
+    if slo.unknown == Policy::Good {
+        total.push(("accept_risk", true.into()));
+    }
+    let ours = |spec: Vec<(&str, Yaml)>| map([("metricSource", map([("type", "bornright".into()), ("spec", map(spec))]))]);
+    let mut spec = Vec::new();
+    if !slo.description.is_empty() {
+        let description: String = slo.description.chars().take(OPENSLO_DESCRIPTION).collect();
+        if description != slo.description {
+            said.push(format!("its description beyond {OPENSLO_DESCRIPTION} characters"));
+        }
+        spec.push(("description", description.into()));
+    }
+    let calendar = match slo.calendar {
+        None => slo.period,
+        Some(Calendar::Day) => Span::DAY,
+        Some(Calendar::Week) => Span::DAY.times(7),
+        Some(Calendar::Month) => Span::DAY.times(30),
+        Some(Calendar::Quarter) => Span::DAY.times(90),
+        Some(Calendar::Year) => Span::DAY.times(365),
+    };
+    if calendar != slo.period {
+        said.push(format!("its rolling period of {}: beside its calendar it is {calendar}, which alerts then use", slo.period));
+    } else if !slo.period.0.is_multiple_of(Span::MINUTE.0) {
+        said.push(format!("its period of {}: OpenSLO counts by minutes", slo.period));
+    }
+    spec.extend([
+        ("service", slo.service.as_str().into()),
+        ("indicator", indicator(file, vec![("counter", true.into()), ("bad", ours(bad)), ("total", ours(total))])),
+        ("timeWindow", vec![time_window(slo)].into()),
+        ("budgetingMethod", if slice.is_some() { "Timeslices" } else { "Occurrences" }.into()),
+        ("objectives", vec![promise(slo, slice)].into()),
+    ]);
+    (said, openslo_document(map(metadata), spec))
+}
+
+fn texts<'t>(items: impl IntoIterator<Item = &'t str>) -> Yaml {
+    items.into_iter().map(Yaml::from).collect::<Vec<_>>().into()
+}
+
+/// The kind of SLI as a `kind: SLO` document has it.
+fn kind(sli: Sli) -> Yaml {
+    match sli {
+        Sli::TimeSlice { slice, threshold } => {
+            map([("time_slice", map([("slice", Yaml::from(slice.to_string())), ("threshold", threshold.into())]))])
+        }
+        Sli::Gate { error_is_bad: false } => map([("gate", map([("on_error", "exclude".into())]))]),
+        other => other.word().into(),
+    }
+}
+
+/// What is counted, and what alerts need to know of it: keys of a `kind: SLO` document, those without effect left out.
+fn measured(slo: &Slo) -> Vec<(&'static str, Yaml)> {
+    let c = &slo.controls;
+    let plain = |n: u64| Yaml::Plain(n.to_string());
+    let some = |given: bool, value: Yaml| given.then_some(value);
+    let controls = [
+        ("ids", some(!c.ids.is_empty(), texts(c.ids.iter().map(String::as_str)))),
+        ("set", c.set.as_deref().map(Yaml::from)),
+        ("requirement", c.requirement.as_deref().map(Yaml::from)),
+        ("severity", some(!c.severity.is_empty(), texts(c.severity.iter().map(|s| s.word())))),
+        ("nature", some(!c.nature.is_empty(), texts(c.nature.iter().map(|n| n.word())))),
+    ];
+    let weights = match &slo.weights {
+        Weights::Equal => None,
+        Weights::Controls => Some("controls".into()),
+        Weights::Severity(by) => {
+            Some(map([("severity", map(Severity::ALL.iter().zip(by).map(|(s, w)| (s.word(), plain(u64::from(*w))))))]))
+        }
+    };
+    let all = [
+        ("controls", Some(map(controls.into_iter().filter_map(|(k, v)| Some((k, v?)))))),
+        ("scopes", some(!slo.scopes.is_empty(), texts(slo.scopes.iter().map(String::as_str)))),
+        ("weights", weights),
+        ("owner", some(!slo.owner.is_empty(), slo.owner.as_str().into())),
+        ("min_bad_resources", slo.min_bad_resources.map(plain)),
+        ("expected_resources", slo.expected_resources.map(plain)),
+        ("expected_events", slo.expected_events.map(plain)),
+        ("scan_interval", slo.scan_interval.map(|t| t.to_string().into())),
+        ("rescan_on_demand", some(slo.rescan_on_demand, true.into())),
+        ("runbook_url", some(!slo.runbook_url.is_empty(), slo.runbook_url.as_str().into())),
+    ];
+    all.into_iter().filter_map(|(k, v)| Some((k, v?))).collect()
+}
+
+/// As a ratio of two queries of Prometheus.
+fn as_queries(plan: &Plan<'_>, file: &str) -> (Vec<String>, Yaml) {
+    let slo = plan.slo();
+    let mut said = left_out(plan);
+    let query = |expr: String| map([("metricSource", map([("type", "Prometheus".into()), ("spec", map([("query", expr.into())]))]))]);
+    let (ratio, slice) = match (plan.ratio.terms(), slo.sli) {
+        (Some([Term { bad, total, .. }]), sli) => {
+            let slice = match sli {
+                Sli::TimeSlice { slice, threshold } => Some((slice, threshold)),
+                _ => None,
+            };
+            let (bad, total) = (all("sum", bad.clone()).to_string(), all("sum", total.clone()).to_string());
+            (vec![("counter", true.into()), ("bad", query(bad)), ("total", query(total))], slice)
+        }
+        // A ratio of several is handed over as one that was worked out before.
+        _ => {
+            said.push("how its members or weights become one ratio: it is read as recorded by the rules of `generate alerts`".to_owned());
+            let raw = plan.recorded_ratio(Span(5 * Span::MINUTE.0)).to_string();
+            (vec![("counter", false.into()), ("rawType", "failure".into()), ("raw", query(raw))], None)
+        }
+    };
+    if slice.is_some() {
+        said.push("the threshold is applied by the exporter, which counts whole slices; the queries count those".to_owned());
+    }
+    if plan.objective.scan_interval > Span::HOUR {
+        said.push(format!("the scan interval of {}: alert windows do not follow it", plan.objective.scan_interval));
+    }
+    if slo.calendar.is_some() {
+        said.push("the rolling period that alerts use: reports use the calendar's".to_owned());
+    }
+    let metadata = map([("name", file.into()), ("displayName", plan.id.as_str().into()), ("labels", labels(plan))]);
+    let spec = vec![
+        ("description", described(plan).chars().take(OPENSLO_DESCRIPTION).collect::<String>().into()),
+        ("service", slo.service.as_str().into()),
+        ("indicator", indicator(file, ratio)),
+        ("timeWindow", vec![time_window(slo)].into()),
+        ("budgetingMethod", if slice.is_some() { "Timeslices" } else { "Occurrences" }.into()),
+        ("objectives", vec![promise(slo, slice)].into()),
+    ];
+    (said, openslo_document(metadata, spec))
+}
+
+/// The one entry of `objectives`.
+fn promise(slo: &Slo, slice: Option<(Span, f64)>) -> Yaml {
+    let mut target = vec![("displayName", Yaml::from(format!("{} %", percent(slo.objective)))), ("target", slo.objective.into())];
+    if let Some((length, threshold)) = slice {
+        target.push(("timeSliceTarget", threshold.into()));
+        target.push(("timeSliceWindow", duration(length).into()));
+    }
+    map(target)
+}
+
+fn time_window(slo: &Slo) -> Yaml {
+    let Some(calendar) = slo.calendar else {
+        return map([("duration", duration(slo.period).into()), ("isRolling", true.into())]);
+    };
+    let length = match calendar {
+        Calendar::Day => "1d",
+        Calendar::Week => "1w",
+        Calendar::Month => "1M",
+        Calendar::Quarter => "1Q",
+        Calendar::Year => "1Y",
+    };
+    let zone = slo.time_zone.iana_name().unwrap_or("UTC").to_owned();
+    // A Monday, and the first day of a month, a quarter and a year.
+    let start = "2024-01-01 00:00:00";
+    map([
+        ("duration", length.into()),
+        ("isRolling", false.into()),
+        ("calendar", map([("startTime", start.into()), ("timeZone", zone.into())])),
+    ])
 }
 
 /// OpenSLO has one number and one unit: m, h, d, w (M, Q and Y are the calendar's).

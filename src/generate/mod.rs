@@ -114,6 +114,16 @@ closed_words! {
     }
 }
 
+closed_words! {
+    /// What an OpenSLO document measures.
+    OpensloSource {
+        /// What this program counts: read back, it is the same SLO. The queries stand in annotations.
+        Bornright = "bornright",
+        /// Queries of Prometheus, for tools that know no other source.
+        Prometheus = "prometheus",
+    }
+}
+
 /// What the operator may choose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -135,6 +145,8 @@ pub struct Options {
     pub webhook_url_dir: String,
     /// The Kubernetes namespace of PrometheusRule and Pyrra objects; empty: that of whoever applies them.
     pub namespace: String,
+    /// What OpenSLO documents measure.
+    pub openslo_source: OpensloSource,
 }
 
 impl Default for Options {
@@ -149,6 +161,7 @@ impl Default for Options {
             webhook_url: "http://127.0.0.1:9099".to_owned(),
             webhook_url_dir: String::new(),
             namespace: String::new(),
+            openslo_source: OpensloSource::Bornright,
         }
     }
 }
@@ -189,7 +202,7 @@ pub struct Output {
 pub fn generate(target: Target, input: &Input) -> Result<Output, Vec<String>> {
     match target {
         Target::Alerts => alerts(input),
-        Target::Openslo => Ok(export::openslo(&rules::plans(input)?)),
+        Target::Openslo => Ok(export::openslo(&rules::plans(input)?, input.options.openslo_source)),
         Target::Sloth => Ok(export::sloth(&rules::plans(input)?)),
         Target::Pyrra => Ok(export::pyrra(input, &rules::plans(input)?)),
         Target::Operator => Ok(export::operator(input, &rules::plans(input)?)),
