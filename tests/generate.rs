@@ -604,6 +604,37 @@ fn one_for_each_scope_needs_to_know_the_scopes() {
     assert!(out.contains("99 * 0.01") && out.contains("14.4 * 0.01"), "{out}");
 }
 
+/// A member that no collector feeds is as slow as is assumed: the composite is not taken for faster than that.
+#[test]
+fn a_composite_is_as_slow_as_its_slowest_member() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let control = "    - { id: code, title: Code is analysed, severity: low, checks: [{ format: sarif, id: b }] }\n---";
+    let more = r"---
+apiVersion: bornright/v1
+kind: SLO
+metadata: { name: code }
+spec: { service: pci, controls: { ids: [code] }, objective: 99%, period: 30d, unknown: bad }
+---
+apiVersion: bornright/v1
+kind: SLO
+metadata: { name: all }
+spec: { service: pci, composite: { mode: worst, members: [pci-mfa, pci-code] }, objective: 98%, period: 30d }
+";
+    let definitions = DEFINITIONS.replace(", for_each: scope", "").replacen("---", control, 1) + more;
+    std::fs::write(dir.path().join("defs.yaml"), definitions).expect("written");
+    std::fs::write(dir.path().join("bornright.yaml"), CONFIG).expect("written");
+    let (code, _, said) = support::run(dir.path(), &["generate", "alerts"]);
+    assert_eq!(code, 0, "{said}");
+    for (id, expected) in [
+        ("mfa", "1h (as collector hourly runs)"),
+        ("code", "1d (assumed, since neither the SLO nor a configuration says)"),
+        ("all", "1d (as its slowest member)"),
+    ] {
+        let rules = std::fs::read_to_string(dir.path().join(format!("alerts/rules/pci-{id}.rules.yaml"))).expect("it is there");
+        assert!(rules.contains(&format!("# Scan interval {expected}.")), "{rules}");
+    }
+}
+
 #[test]
 fn a_file_of_somebody_else_is_never_overwritten() {
     let dir = tempfile::tempdir().expect("a temporary directory");
