@@ -358,3 +358,44 @@ fn a_reload_that_fails_changes_nothing_but_a_metric() {
     assert_eq!(served.stop(), 0);
     assert_eq!(run(dir.path(), &["ledger", "verify", "--config", "bornright.yaml"]).0, 0);
 }
+
+/// A push speaks for whom it names: what one repository's clean report does not list stays open in another.
+#[test]
+fn a_push_of_violations_closes_nothing_in_scopes_that_it_does_not_name() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let dir = dir.path();
+    write(dir, "token", TOKEN);
+    write(
+        dir,
+        "defs/code.yaml",
+        "apiVersion: bornright/v1\nkind: ControlSet\nmetadata: { name: code }\nspec:\n  version: 1.0.0\n  owner: platform\n  controls:\n    - { id: no-injection, title: No injection, severity: high, checks: [ { format: sarif, id: injection } ] }\n",
+    );
+    write(
+        dir,
+        "bornright.yaml",
+        "definitions: [defs]\nscope: '{repository}'\ncollectors:\n  - { name: ci, every: 1d, from: { push: { token_file: token } }, format: sarif }\n  - { name: one, every: 1d, from: { push: { token_file: token } }, format: sarif, fields: { repository: one } }\n  - { name: two, every: 1d, from: { push: { token_file: token } }, format: sarif, fields: { repository: two } }\n",
+    );
+    let served = Served::start(dir, &["serve", "--config", "bornright.yaml"]);
+    let report = |results: &str| {
+        format!(
+            r#"{{"version":"2.1.0","runs":[{{"tool":{{"driver":{{"name":"t","rules":[{{"id":"injection"}}]}}}},"results":[{results}]}}]}}"#
+        )
+    };
+    let hit = r#"{"ruleId":"injection","level":"error","message":{"text":"m"},"locations":[{"physicalLocation":{"artifactLocation":{"uri":"a.py"}}}]}"#;
+    let failing = |scope: &str| {
+        served.metrics().get("compliance_resources", &[("control", "no-injection"), ("scope", scope), ("state", "non_compliant")])
+    };
+    for repository in ["one", "two"] {
+        let (status, body) = served.push(repository, TOKEN, report(hit).as_bytes());
+        assert_eq!(status, 200, "{body}");
+    }
+    assert_eq!((failing("one"), failing("two")), (Some(1.0), Some(1.0)));
+    // Nobody knows of whom an empty report without a repository speaks: nothing is closed.
+    let (status, body) = served.push("ci", TOKEN, report("").as_bytes());
+    assert_eq!(status, 200, "{body}");
+    assert_eq!((failing("one"), failing("two")), (Some(1.0), Some(1.0)));
+    // The first one's own empty report closes what is its own.
+    let (status, body) = served.push("one", TOKEN, report("").as_bytes());
+    assert_eq!(status, 200, "{body}");
+    assert_eq!((failing("one"), failing("two")), (Some(0.0), Some(1.0)));
+}

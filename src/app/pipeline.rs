@@ -6,7 +6,7 @@ use super::gate::ClockGate;
 use super::measures::Measures;
 use crate::clock::Clock;
 use crate::collectors::client::Requests;
-use crate::collectors::{Collected, Document, decode};
+use crate::collectors::{Collected, Document, Reach, decode};
 use crate::config::{CollectorConfig, Config, Definitions};
 use crate::domain::account::DurationHistogram;
 use crate::domain::{
@@ -258,6 +258,10 @@ impl Pipeline {
         let mut reading = Reading::default();
         let several = collected.documents.len() > 1;
         self.book.begin(&collector.name, begun, several);
+        if matches!(collector.from, Reach::Push(_)) {
+            let scope = collector.scope.as_ref().unwrap_or(&self.config.scope);
+            self.book.speaks_only_for_what_it_names(scope, &collector.fields);
+        }
         let newest_only = collected.newest_per_subject && several && collector.format_name != Format::CloudCustodian.word();
         let mut subjects = HashSet::new();
         for (i, document) in collected.documents.iter().enumerate() {

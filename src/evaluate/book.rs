@@ -121,6 +121,8 @@ struct RunState {
     collector: u32,
     at: Moment,
     several_documents: bool,
+    /// It speaks only for the scopes that it names: whoever pushes has looked at what they push about, and no further.
+    narrow: bool,
     candidates: Map<Box<str>, Vec<Candidate>>,
     seen_slots: BitSet,
     seen_scopes: BitSet,
@@ -246,6 +248,7 @@ impl Book {
             collector,
             at,
             several_documents,
+            narrow: false,
             candidates: Map::default(),
             seen_slots: BitSet::default(),
             seen_scopes: BitSet::default(),
@@ -256,6 +259,19 @@ impl Book {
             stats: RunStats::default(),
             newest: None,
         });
+    }
+
+    /// The open run was handed in by somebody who speaks for the scopes that it names and for no other: those of its
+    /// findings, and the one that `fields` alone fill `scope` with.
+    pub fn speaks_only_for_what_it_names(&mut self, scope: &ScopeTemplate, fields: &[(String, String)]) {
+        let mut label = String::new();
+        let field = |name: &str| fields.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str());
+        let named = scope.fill_with(field, &mut label).then(|| self.scopes.find(&label)).flatten();
+        let Some(run) = &mut self.run else { return };
+        run.narrow = true;
+        if let Some(scope) = named {
+            run.seen_scopes.insert(scope);
+        }
     }
 
     /// A further document of the run begins: what an earlier one said is from now on held, not merged with.
@@ -613,8 +629,17 @@ impl Book {
 
     /// Notes for each of the collector's checks whether this complete run is known to have carried it out.
     fn note_what_ran(&mut self, run: &RunState) {
+        // A check that ran in some scopes only has not run for those who are members of the control in others.
+        let mut elsewhere = vec![false; self.controls.len()];
+        for (slot, s) in self.resources.slots.iter().enumerate().filter(|_| run.narrow) {
+            if !run.seen_scopes.contains(s.scope) {
+                for e in self.resources.entries(slot as u32) {
+                    elsewhere[self.bindings[e.binding() as usize].control as usize] = true;
+                }
+            }
+        }
         for (i, b) in self.bindings.iter_mut().enumerate().filter(|(_, b)| b.collector == run.collector) {
-            if run.touched_bindings.contains(i as u32) {
+            if run.touched_bindings.contains(i as u32) && !elsewhere[b.control as usize] {
                 b.ran_at = b.ran_at.max(run.newest).or(Some(run.at));
             } else if !b.population {
                 // Neither a violation nor a mark: it may not have run, and its silence says nothing.
@@ -638,7 +663,7 @@ impl Book {
                 }
                 // Of a source that lists only violations, silence about a resource means that it lists none. Whether
                 // that makes it comply is for the population to say, and it asks whether the check ran at all.
-                let fixed = violations_only && !b.population;
+                let fixed = violations_only && !b.population && (!run.narrow || run.seen_scopes.contains(s.scope));
                 if !fixed && !run.touched_bindings.contains(e.binding()) {
                     continue;
                 }
