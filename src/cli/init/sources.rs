@@ -42,6 +42,38 @@ pub(super) struct Collector {
 
 pub(super) const SOURCES: &[Source] = &[
     Source {
+        word: "aws",
+        group: Group::Cloud,
+        title: "AWS: Security Hub and Config",
+        needs: "securityhub:GetFindings, DescribeHub, GetEnabledStandards, DescribeStandardsControls, ListSecurityControlDefinitions and BatchGetStandardsControlAssociations; config:DescribeConfigRules, DescribeComplianceByConfigRule and GetComplianceDetailsByConfigRule; credentials from AWS's own chain",
+        collectors: &[
+            Collector {
+                name: "security-hub",
+                format: "asff",
+                passes: true,
+                control: Some("Security Hub finds nothing wrong"),
+                yaml: r#"
+every: 1h
+timeout: 30m
+# The home region of a delegated administrator sees every account; else list `regions` and `accounts`.
+from: { aws_security_hub: { region: eu-west-1 } }
+"#,
+            },
+            Collector {
+                name: "aws-config",
+                format: "aws_config",
+                passes: true,
+                control: Some("AWS Config finds nothing wrong"),
+                yaml: r#"
+every: 6h
+timeout: 1h
+# Rules that were deployed under other names are called by what AWS calls them.
+from: { aws_config: { regions: [eu-west-1], check: identifier } }
+"#,
+            },
+        ],
+    },
+    Source {
         word: "kubernetes",
         group: Group::Cloud,
         title: "Kubernetes: Gatekeeper, Kyverno",
