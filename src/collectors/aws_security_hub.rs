@@ -188,8 +188,15 @@ async fn findings(run: &Run, config: &Config, version: Version, cell: &Cell) -> 
         Ok(Call::post_json(session::at(&endpoint, path)?, &body))
     };
     let listed = spool.len();
-    if let Err(problem) = run.walk(&service, &part.name, &mut spool, page, next_token).await {
-        part.fail(needs(problem, permission));
+    let mut any = false;
+    let next = |reply: &Reply| next_token(reply, &mut any);
+    match run.walk(&service, &part.name, &mut spool, page, next).await {
+        Err(problem) => part.fail(needs(problem, permission)),
+        // Controls that are switched off stand in the document, so that it is not empty by itself.
+        Ok(()) if listed > 0 && !any => {
+            part.fail(problem(ProblemKind::Empty, &part.name, "there are no findings; nothing was said about any resource"));
+        }
+        Ok(()) => {}
     }
     if spool.len() > listed {
         part.keep(spool);
@@ -197,13 +204,18 @@ async fn findings(run: &Run, config: &Config, version: Version, cell: &Cell) -> 
     part
 }
 
-fn next_token(reply: &Reply) -> Result<Option<String>, Problem> {
+/// The next page's name; `any` is set when this one has findings.
+fn next_token(reply: &Reply, any: &mut bool) -> Result<Option<String>, Problem> {
     #[derive(Deserialize)]
     struct Page {
+        #[serde(default, rename = "Findings")]
+        findings: Option<Vec<serde::de::IgnoredAny>>,
         #[serde(default, rename = "NextToken")]
         next_token: Option<String>,
     }
-    Ok(reply.json::<Page>()?.next_token.filter(|t| !t.is_empty()))
+    let page = reply.json::<Page>()?;
+    *any |= page.findings.is_some_and(|f| !f.is_empty());
+    Ok(page.next_token.filter(|t| !t.is_empty()))
 }
 
 /// A control in one standard.
