@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use support::peers::{ACCOUNT, Moto, REGION, ends_with, peer, python};
-use support::{run, write};
+use support::{bornright, run, write};
 
 /// Whoever names a peer here may count on it in a test. `./test --setup` installs them all.
 #[test]
@@ -172,6 +172,85 @@ collectors:
     assert_eq!(counts(&said, "keys-rotated", ACCOUNT), Some((1, 1, 0)), "{said:#}");
     let prowler = &said["collectors"].as_array().expect("a list")[1];
     assert_eq!((&prowler["collector"], &prowler["complete"]), (&Value::from("prowler"), &Value::from(true)), "{said:#}");
+}
+
+/// `findings.py`, with the account's number.
+fn findings_py(moto: &Moto, dir: &Path, args: &[&str]) {
+    let mut command = python();
+    moto.env(&mut command);
+    command.current_dir(dir).env("MOTO_ACCOUNT_ID", ACCOUNT);
+    ends_with(&[0], command.arg(ours("findings.py")).args(args));
+}
+
+const HUB_CONTROLS: &str = r#"
+apiVersion: bornright/v1
+kind: ControlSet
+metadata: { name: hub }
+spec:
+  version: 1.0.0
+  owner: platform
+  controls:
+    - id: buckets-closed
+      title: Buckets block public access
+      severity: high
+      checks: [{ format: asff, id: S3.8 }]
+    - id: functions-in-a-network
+      title: Functions run in a network of ours
+      severity: low
+      checks: [{ format: ocsf, id: awslambda_function_inside_vpc }]
+---
+apiVersion: bornright/v1
+kind: SLO
+metadata: { name: hub }
+spec:
+  service: platform
+  controls: { ids: [buckets-closed] }
+  objective: 80%
+  period: 30d
+"#;
+
+#[test]
+fn findings_of_security_hub_and_a_document_in_a_bucket_are_read_from_the_account_itself() {
+    let (moto, dir) = (Moto::start(), tempfile::tempdir().expect("a directory"));
+    let dir = dir.path();
+    findings_py(&moto, dir, &["import", "730"]);
+    let mut bucket = python();
+    moto.env(&mut bucket);
+    ends_with(&[0], bucket.arg(ours("bucket.py")).args(["make", "acme-scans"]));
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/formats/ocsf/prowler-5.46-three.ocsf.json");
+    let key = format!("prowler/{ACCOUNT}/three.ocsf.json");
+    findings_py(&moto, dir, &["put", "acme-scans", sample.to_str().expect("a path of ours"), &key]);
+    findings_py(&moto, dir, &["put", "acme-scans", sample.to_str().expect("a path of ours"), "elsewhere/three.ocsf.json"]);
+    write(dir, "defs/hub.yaml", HUB_CONTROLS);
+    write(
+        dir,
+        "bornright.yaml",
+        &format!(
+            r#"
+definitions: [defs]
+collectors:
+  - name: hub
+    every: 1h
+    max_age: 3650d
+    # The emulator knows the findings, and not which controls are switched off.
+    from: {{ aws_security_hub: {{ region: {REGION}, disabled_controls: false }} }}
+  - name: bucket
+    every: 1h
+    max_age: 3650d
+    from: {{ s3: {{ region: {REGION}, bucket: acme-scans, path: "prowler/{{account}}/*.ocsf.json" }} }}
+    format: ocsf
+"#
+        ),
+    );
+    let mut command = bornright();
+    moto.env(&mut command);
+    let output = ends_with(&[0], command.current_dir(dir).args(["gate", "--output", "json"]));
+    let said: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    for collector in said["collectors"].as_array().expect("a list") {
+        assert_eq!((&collector["complete"], &collector["problems"]), (&Value::from(true), &Value::Array(Vec::new())), "{said:#}");
+    }
+    assert_eq!(counts(&said, "buckets-closed", ACCOUNT), Some((657, 73, 0)), "{said:#}");
+    assert_eq!(counts(&said, "functions-in-a-network", ACCOUNT), Some((0, 1, 0)), "{said:#}");
 }
 
 const HOST_CONTROLS: &str = r#"
