@@ -68,7 +68,16 @@ fn a_dashboard_can_be_imported() {
 fn no_query_is_without_data_on_the_demo() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let demo = Served::start(dir.path(), &["demo"]);
-    let prometheus = Prometheus::start(dir.path(), demo.addr, &[&Path::new(env!("CARGO_MANIFEST_DIR")).join("alerts/rules/*.yaml")]);
+    // As they are but for their intervals: Prometheus spreads groups over theirs, and nobody waits four minutes here.
+    let rules = dir.path().join("rules");
+    std::fs::create_dir(&rules).expect("a directory can be made");
+    for file in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("alerts/rules")).expect("rules are there") {
+        let path = file.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("it is text");
+        let often = text.replace("  interval: 1m\n", "  interval: 3s\n").replace("  interval: 4m\n", "  interval: 3s\n");
+        std::fs::write(rules.join(path.file_name().expect("it has one")), often).expect("it can be written");
+    }
+    let prometheus = Prometheus::start(dir.path(), demo.addr, &[&rules.join("*.yaml")]);
     let values = BTreeMap::from([
         ("control", "storage-no-public-access"),
         ("slo", "platform-aws-storage"),
