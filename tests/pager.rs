@@ -333,21 +333,26 @@ fn a_page_is_sent_when_a_control_breaks_and_ends_when_it_is_fixed() {
     write(dir, "bornright.yaml", CONFIG);
     let inbox = Inbox::default();
     generate(dir, inbox.listen());
-    let served = Arc::new(Served::start(dir, &["serve", "--config", "bornright.yaml"]));
+    let served = Served::start(dir, &["serve", "--config", "bornright.yaml"]);
     let peers = start_peers(dir, served.addr);
 
     // The scanner: 0 it is dead, 1 all is well, 2 half of an account is broken.
     let (state, stop) = (Arc::new(AtomicU8::new(1)), Arc::new(AtomicBool::new(false)));
     let scanner = std::thread::spawn({
-        let (served, state, stop) = (served.clone(), state.clone(), stop.clone());
+        // The address alone: were the program shared with the thread, a failing test would leave it running.
+        let (addr, state, stop) = (served.addr, state.clone(), stop.clone());
+        let push = move |collector: &str, body: &str| {
+            let auth = format!("Authorization: Bearer {TOKEN}");
+            request(addr, "POST", &format!("/api/v1/runs/{collector}"), &[&auth], body.as_bytes())
+        };
         move || {
             while !stop.load(Ordering::Relaxed) {
                 let now = state.load(Ordering::Relaxed);
                 // Another source goes on: what is dead is one scanner, not the exporter's whole intake, which has its own alert.
-                let (status, body) = served.push("another", TOKEN, ANOTHER.as_bytes());
+                let (status, body) = push("another", ANOTHER);
                 assert_eq!(status, 200, "{body}");
                 if now > 0 {
-                    let (status, body) = served.push("ci", TOKEN, scan(now == 2).as_bytes());
+                    let (status, body) = push("ci", &scan(now == 2));
                     assert_eq!(status, 200, "{body}");
                 }
                 std::thread::sleep(Duration::from_secs(2));
