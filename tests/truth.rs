@@ -399,3 +399,49 @@ fn a_push_of_violations_closes_nothing_in_scopes_that_it_does_not_name() {
     assert_eq!(status, 200, "{body}");
     assert_eq!((failing("one"), failing("two")), (Some(0.0), Some(1.0)));
 }
+
+/// A log that nobody reads any more is no reason to stop working, nor to refuse to stop.
+#[test]
+fn a_closed_log_neither_stops_it_nor_keeps_it_from_stopping() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let dir = dir.path();
+    set_up(dir, "");
+    let mut child = support::bornright()
+        .current_dir(dir)
+        .args(["--log-format", "json", "serve", "--config", "bornright.yaml", "--listen", "127.0.0.1:0"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut log = std::io::BufReader::new(child.stderr.take().expect("piped"));
+    let mut line = String::new();
+    let addr = loop {
+        line.clear();
+        assert!(std::io::BufRead::read_line(&mut log, &mut line).expect("text") > 0, "it never said where it listens");
+        let event: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+        if let Some(addr) = event["address"].as_str().and_then(|a| a.parse().ok()) {
+            break addr;
+        }
+    };
+    drop(log);
+    let auth = format!("Authorization: Bearer {TOKEN}");
+    // Each run is logged, twice over the writer's thread.
+    for _ in 0..2 {
+        let (status, body) = support::request(addr, "POST", "/api/v1/runs/ci", &[&auth], scan("++-").as_bytes());
+        assert_eq!(status, 200, "{body}");
+    }
+    let pid = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().expect("kill is there").success());
+    let deadline = std::time::Instant::now() + support::PATIENCE;
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("it is our child") {
+            break status;
+        }
+        if std::time::Instant::now() > deadline {
+            let _ = child.kill();
+            panic!("it does not stop");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert_eq!(status.code(), Some(0));
+}

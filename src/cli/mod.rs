@@ -149,7 +149,9 @@ fn start_logging(level: &str, format: LogFormat) -> Result<(), String> {
     let filter = tracing_subscriber::EnvFilter::builder()
         .parse(level)
         .map_err(|e| format!("--log-level `{level}`: {e}\nhelp: write off, error, warn, info, debug or trace"))?;
-    let events = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Whoever read the log may be gone. A complaint about that could only go where nobody reads, and would panic there:
+    // the task that logs, the one that hears SIGTERM among them, goes on without its line instead.
+    let events = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     let done = match format {
         LogFormat::Text => events.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init(),
         LogFormat::Json => events.json().flatten_event(true).try_init(),
